@@ -1,0 +1,193 @@
+"""The compiled rule book: what the engine reads. Built by ``triggers.rules`` from checked YAML.
+
+Everything is frozen; a new book is a new object, and partitions swap it between two batches.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from triggers.durations import DailyWindow, Duration
+
+if TYPE_CHECKING:
+    from triggers.context import Context
+
+SALES = frozenset({"cross_sell", "up_sell", "down_sell"})
+KINDS = SALES | {"follow_up"}
+
+
+class Mode(StrEnum):
+    """When a rule decides: at the event, or by a timer that the event arms."""
+
+    NOW = "now"
+    AFTER = "after"
+    AFTER_SILENCE = "after_silence"
+    BEFORE = "before"
+
+
+class Condition(Protocol):
+    """One line of ``when``: source text, place in the file, and its truth for a context."""
+
+    source: str
+
+    def holds(self, ctx: "Context") -> bool:
+        """True only when the expression is exactly true; an error is false and is counted."""
+        ...
+
+
+class Value(Protocol):
+    """An expression that yields a value, such as the argument of ``pick``."""
+
+    source: str
+
+    def get(self, ctx: "Context") -> Any:
+        """The value, or None when the expression has no value here."""
+        ...
+
+
+class Template(Protocol):
+    """A text with ``{names}`` in it."""
+
+    def render(self, ctx: "Context") -> str:
+        """The text for this context; unknown values are empty."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most ``max`` offers in the window ``(at - in, at]``."""
+
+    max: int
+    window_ms: int
+    kinds: frozenset[str] = SALES
+    channel: str | None = None
+    placement: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QuietHours:
+    """Local hours in which the named channels stay silent; ``then`` is ``defer`` or ``suppress``."""
+
+    window: DailyWindow
+    channels: frozenset[str]
+    then: str
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """A date anchor: the timer is due ``by`` before the instant that ``date`` names.
+
+    ``date`` yields RFC 3339 text or None; ``fire_if_past`` decides at once when that instant has
+    passed already, otherwise nothing is armed.
+    """
+
+    date: Value
+    by: Duration
+    fire_if_past: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """What a rule offers. ``kind`` is the key in the book; ``none`` offers no item."""
+
+    kind: str
+    value: Value | None = None  # an expression: a sku, skus or items
+    sku: str = ""  # for ``sku``
+    amount: int = 0  # for ``closes_gap_to``, minor units
+    source: str = ""  # ``from`` of ``closes_gap_to``: "complements" (of the cart) or "catalog"
+    max: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """``list``, ``off`` (per mille of the list price, so that 4% is 40) or ``set`` (minor units)."""
+
+    kind: str = "list"
+    off_permille: int = 0
+    set_minor: int = 0
+
+
+Texts = Mapping[str, Template]  # language -> text
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule, ready to be judged. Field names are those of the rule language."""
+
+    id: str
+    kind: str
+    on: tuple[str, ...]
+    channel: str
+    pick: Pick
+    mode: Mode = Mode.NOW
+    about: str | None = None  # the field that overrides the natural one
+    delay: Duration | None = None
+    before: Before | None = None
+    unless: frozenset[str] = frozenset()
+    when: tuple[Condition, ...] = ()
+    arm_when: tuple[Condition, ...] = ()
+    once_per: str = "always"  # "customer", "about", "always" or "" with once_per_ms
+    once_per_ms: int = 0
+    cooldown_ms: int = 0
+    limits: tuple[Limit, ...] = ()
+    quiet_hours: QuietHours | None = None  # the rule's own; else the book's
+    placement: str | None = None
+    priority: int = 50
+    quantity: int = 1
+    price: Price = Price()
+    valid_for_ms: int = 86_400_000
+    withdraw_on: frozenset[str] = frozenset()
+    skip_after_ms: int | None = None  # lateness; None fires however late
+    reason: Texts = field(default_factory=dict)
+    message: Mapping[str, Texts] = field(default_factory=dict)
+    terms: Mapping[str, Mapping[str, str]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """A whole rule book. ``by_event`` and its kin index the rules by event type, in id order."""
+
+    name: str
+    timezone: str
+    currency: str
+    digest: str
+    rules: Mapping[str, Rule]
+    limits: tuple[Limit, ...] = ()
+    quiet_hours: QuietHours | None = None
+    by_event: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
+    cancels: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
+    withdraws: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
+
+
+def make_book(
+    name: str,
+    timezone: str,
+    currency: str,
+    digest: str,
+    rules: list[Rule],
+    limits: tuple[Limit, ...] = (),
+    quiet_hours: QuietHours | None = None,
+) -> Book:
+    """Index ``rules`` (ids unique) into a :class:`Book`."""
+    ordered = sorted(rules, key=lambda rule: rule.id)
+
+    def index(types_of: Callable[[Rule], Any]) -> dict[str, tuple[Rule, ...]]:
+        found: dict[str, list[Rule]] = {}
+        for rule in ordered:
+            for event_type in sorted(types_of(rule)):
+                found.setdefault(event_type, []).append(rule)
+        return {key: tuple(value) for key, value in found.items()}
+
+    return Book(
+        name=name,
+        timezone=timezone,
+        currency=currency,
+        digest=digest,
+        rules={rule.id: rule for rule in ordered},
+        limits=limits,
+        quiet_hours=quiet_hours,
+        by_event=index(lambda rule: rule.on),
+        cancels=index(lambda rule: rule.unless),
+        withdraws=index(lambda rule: rule.withdraw_on),
+    )

@@ -1,0 +1,158 @@
+"""The catalogue: products, relations and stock, as the compacted topic tells them.
+
+One writer applies records in offset order; readers see a consistent catalogue between two of
+their batches. ``version`` counts the records that were applied.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from triggers.events import Tombstone
+
+
+@dataclass(slots=True)
+class Product:
+    """A product as ``catalog.product_set`` describes it; prices in minor units."""
+
+    sku: str
+    name: str = ""
+    price: int = 0
+    currency: str = ""
+    category: str = ""
+    family: str = ""
+    purposes: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    margin: float = 1.0
+    benefit: dict[str, str] = field(default_factory=dict)
+    ladder: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """An edge to another sku: ``complement``, ``alternative`` or ``replenishes``."""
+
+    to: str
+    relation: str
+    weight: float
+    story: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A set of skus sold together at ``price``."""
+
+    sku: str
+    items: tuple[str, ...]
+    price: int
+    currency: str
+    theme: dict[str, str]
+
+
+UNKNOWN = Product("")
+
+
+class Catalog:
+    """Products by sku with their relations, bundles and stock."""
+
+    __slots__ = ("_bundles", "_products", "_relations", "_removed", "_stock", "version")
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._products: dict[str, Product] = {}
+        self._relations: dict[str, dict[tuple[str, str], Relation]] = {}
+        self._bundles: dict[str, Bundle] = {}
+        self._stock: dict[str, int] = {}
+        self._removed: set[str] = set()
+
+    def product(self, sku: str) -> Product | None:
+        """The product of a sku, or None when unknown or removed."""
+        return None if sku in self._removed else self._products.get(sku)
+
+    def related(self, sku: str, relation: str) -> list[Relation]:
+        """The relations of one kind that leave ``sku``, to products that exist."""
+        if sku in self._removed:
+            return []
+        edges = self._relations.get(sku)
+        if not edges:
+            return []
+        return [e for e in edges.values() if e.relation == relation and self.product(e.to)]
+
+    def bundle(self, sku: str) -> Bundle | None:
+        """The bundle sold under ``sku``."""
+        return None if sku in self._removed else self._bundles.get(sku)
+
+    def in_stock(self, sku: str) -> bool:
+        """Whether the sku can be sold; a sku whose stock nobody told is in stock."""
+        return self._stock.get(sku, 1) > 0
+
+    def skus(self) -> list[str]:
+        """All skus that products exist for, in no order that carries meaning."""
+        return [sku for sku in self._products if sku not in self._removed]
+
+    def apply(self, event_type: str, sku: str, data: Any) -> None:
+        """Apply one ``catalog.*`` event with its decoded ``data``."""
+        self.version += 1
+        _APPLY[event_type](self, sku, data)
+
+    def forget(self, gone: Tombstone) -> None:
+        """Apply a null value: remove what its compaction key had set."""
+        self.version += 1
+        if gone.what == "relation":
+            self._relations.get(gone.sku, {}).pop((gone.to, gone.relation), None)
+        elif gone.what == "stock":
+            self._stock.pop(gone.sku, None)
+        elif gone.what == "bundle":
+            self._bundles.pop(gone.sku, None)
+        else:  # the product's key also carries its removal
+            self._products.pop(gone.sku, None)
+            self._removed.discard(gone.sku)
+
+    def _product_set(self, sku: str, data: Any) -> None:
+        self._removed.discard(sku)
+        ladder = data.ladder
+        self._products[sku] = Product(
+            sku,
+            data.name,
+            data.price,
+            data.currency,
+            data.category or "",
+            data.family or "",
+            tuple(data.purposes or ()),
+            tuple(data.features or ()),
+            tuple(data.requires or ()),
+            1.0 if data.margin is None else data.margin,
+            _texts(data.benefit),
+            None if ladder is None else (ladder.name, ladder.step),
+        )
+        if data.stock is not None:
+            self._stock[sku] = data.stock
+
+    def _relation_set(self, sku: str, data: Any) -> None:
+        edge = Relation(data.to, data.relation, data.weight, _texts(data.story))
+        self._relations.setdefault(sku, {})[(data.to, data.relation)] = edge
+
+    def _bundle_set(self, sku: str, data: Any) -> None:
+        theme = _texts(data.theme)
+        self._bundles[sku] = Bundle(sku, tuple(data.items), data.price, data.currency, theme)
+
+    def _stock_set(self, sku: str, data: Any) -> None:
+        self._stock[sku] = data.stock
+
+    def _remove(self, sku: str, data: Any) -> None:
+        self._removed.add(sku)
+
+
+def _texts(value: Any) -> dict[str, str]:
+    if value is None:
+        return {}
+    return {lang: text for lang in ("ja", "en") if (text := getattr(value, lang))}
+
+
+_APPLY = {
+    "catalog.product_set": Catalog._product_set,
+    "catalog.relation_set": Catalog._relation_set,
+    "catalog.bundle_set": Catalog._bundle_set,
+    "catalog.stock_set": Catalog._stock_set,
+    "catalog.removed": Catalog._remove,
+}

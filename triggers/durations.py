@@ -1,0 +1,118 @@
+"""Time spans of rules and the calendar they live in.
+
+All instants are integers: milliseconds since 1970-01-01T00:00:00Z. Nothing here asks what time
+it is.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from triggers.errors import DurationError
+
+_SPAN = re.compile(r"([1-9][0-9]{0,5})(s|m|h|d)")
+_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A span such as ``90s``, ``30m``, ``12h`` or ``7d``.
+
+    ``ms`` is its exact length with days of 24 hours (windows, cooldowns); ``days`` is non-zero
+    for spans written in days, which timers count on the calendar.
+    """
+
+    text: str
+    ms: int
+    days: int
+
+    def after(self, at_ms: int, zone: str) -> int:
+        """The instant this span after ``at_ms``: days at the same local time in ``zone``."""
+        return add_days(at_ms, self.days, zone) if self.days else at_ms + self.ms
+
+    def before(self, at_ms: int, zone: str) -> int:
+        """The instant this span before ``at_ms``, counted like :meth:`after`."""
+        return add_days(at_ms, -self.days, zone) if self.days else at_ms - self.ms
+
+
+@lru_cache(maxsize=1024)
+def parse_duration(text: str) -> Duration:
+    """Read ``90s``, ``30m``, ``12h``, ``7d``; raises :class:`DurationError` for anything else."""
+    match = _SPAN.fullmatch(text)
+    if match is None:
+        raise DurationError(f"{text!r} is not a duration such as 90s, 30m, 12h or 7d")
+    count, unit = int(match[1]), match[2]
+    return Duration(text, count * _UNIT_MS[unit], count if unit == "d" else 0)
+
+
+def add_days(at_ms: int, days: int, zone: str) -> int:
+    """Move ``at_ms`` by calendar days, keeping the local time of day in the IANA ``zone``.
+
+    A local time that does not exist moves forward by the gap; of one that exists twice the first
+    is taken. Both are what ``fold=0`` means in PEP 495.
+    """
+    local = to_local(at_ms, zone) + timedelta(days=days)
+    return from_local(local, zone)
+
+
+def to_local(at_ms: int, zone: str) -> datetime:
+    """The naive local time of an instant in ``zone``."""
+    moment = _EPOCH + timedelta(milliseconds=at_ms)
+    return moment.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+
+
+def from_local(local: datetime, zone: str) -> int:
+    """The instant of a naive local time in ``zone``, by the rule of :func:`add_days`."""
+    return (local.replace(tzinfo=ZoneInfo(zone), fold=0) - _EPOCH) // _MILLISECOND
+
+
+def to_ms(text: str) -> int:
+    """The instant of an RFC 3339 text with an offset; raises ``ValueError`` for anything else."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time needs an offset")
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+@lru_cache(maxsize=64)
+def _second_text(second: int) -> str:
+    return (_EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def to_text(at_ms: int) -> str:
+    """An instant as RFC 3339 in UTC with milliseconds: ``2026-01-31T09:00:00.000Z``."""
+    return f"{_second_text(at_ms // 1000)}.{at_ms % 1000:03d}Z"
+
+
+@dataclass(frozen=True, slots=True)
+class DailyWindow:
+    """A span of local time of day, from ``start_min`` (inclusive) to ``end_min`` (exclusive).
+
+    Minutes since local midnight; a window whose start lies after its end goes over midnight.
+    """
+
+    start_min: int
+    end_min: int
+
+    def holds(self, at_ms: int, zone: str) -> bool:
+        """Whether the instant lies inside the window in ``zone``."""
+        local = to_local(at_ms, zone)
+        minute = local.hour * 60 + local.minute
+        if self.start_min <= self.end_min:
+            return self.start_min <= minute < self.end_min
+        return minute >= self.start_min or minute < self.end_min
+
+    def end_after(self, at_ms: int, zone: str) -> int:
+        """The next end of the window after ``at_ms`` in ``zone``."""
+        local = to_local(at_ms, zone)
+        midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
+        for day in range(3):
+            end = from_local(midnight + timedelta(days=day, minutes=self.end_min), zone)
+            if end > at_ms:
+                return end
+        raise DurationError(f"no end of a daily window within 3 days in {zone}")

@@ -1,0 +1,257 @@
+"""The engine: one event or one due timer in, the changed customer and the decisions out.
+
+Pure: the same customer, trigger, instant, book and catalogue give the same answer, live, over
+history and in simulated time.
+
+The order inside one event, each step seeing what the ones before it left:
+
+1. timers of this customer due at or before the event fire;
+2. a repeated event is dropped, another body under a known id is refused;
+3. the event changes the document;
+4. it cancels timers (``unless``), withdraws open offers (``withdraw_on``);
+5. rules that listen to it are judged or arm their timers; gates see the state before step 3;
+6. among the rules that may offer, the best for each placement wins.
+"""
+
+from typing import Any
+
+from triggers.book import Book, Mode, Rule
+from triggers.catalog import Catalog
+from triggers.context import Context
+from triggers.decisions import Decision, Trigger, Withdrawal
+from triggers.events import Event
+from triggers.facts import APPLIERS
+from triggers.ids import event_mark, offer_id
+from triggers.judgement import Occurrence, Step, arbitrate, clear, make_offer, occur
+from triggers.selection import Holdings
+from triggers.state import MAX_SEEN, SEEN_MS, Customer, Made, Timer
+from triggers.timers import (
+    about_field,
+    arm,
+    bar,
+    cancel,
+    cancel_deferred,
+    same_thing,
+    take_due,
+)
+
+_SEEN_WIDTH = 18
+_CONSENTS_BACK = "consent.granted"
+_GONE = {"customer.erase_requested": "erased", "customer.objected": "objected"}
+
+
+def step(
+    customer: Customer,
+    event: Event,
+    at_ms: int,
+    book: Book,
+    catalog: Catalog,
+    checksum: int = 0,
+) -> Step:
+    """Apply one event whose record timestamp is ``at_ms``; ``customer`` is changed in place.
+
+    ``checksum`` (32 bits) stands for the event's bytes: the same id with another checksum is a
+    conflict, which changes nothing.
+    """
+    out = Step()
+    now = customer.now
+    at = at_ms if at_ms > now.at else now.at
+    if now.timers:
+        advance(customer, at, book, catalog, out)
+        now = customer.now
+    if now.gone and event.type != _CONSENTS_BACK:
+        out.note(now.gone)
+        return out
+    if not _remember(customer, event, at, checksum, out):
+        return out
+    gone = _GONE.get(event.type)
+    if gone is not None:
+        out.note("timer_cancelled", len(now.timers))
+        customer.wipe(gone, at)
+        return out
+    now.gone = ""
+    consents, owned = now.consents, customer.owned
+    rules = book.by_event.get(event.type, ())
+    carts = {cart.cart_id: cart.lines for cart in now.carts} if rules else {}
+    applier = APPLIERS.get(event.type)
+    if applier is not None:
+        applier(customer, event.data, at, catalog)
+    now.at = now.seen_at = at
+    customer.touch("now")
+    _cancel_and_withdraw(customer, event, at, book, catalog, out)
+    if rules:
+        ctx = Context(event.data, event.type, customer, at, book, catalog)
+        had = Holdings(owned, carts.get(ctx.cart.cart_id, ()))
+        _listen(rules, event, ctx, had, consents, out)
+    return out
+
+
+def advance(customer: Customer, to_ms: int, book: Book, catalog: Catalog, out: Step) -> None:
+    """Fire the customer's timers due at or before ``to_ms``, each at its due time."""
+    # A timer may put off another (quiet hours), which can be due again within the same span; the
+    # second time it is not put off, so each timer passes here at most twice.
+    while (due := take_due(customer, to_ms)) is not None:
+        _fire(customer, due[0], due[1], book, catalog, out)
+
+
+def _remember(customer: Customer, event: Event, at: int, checksum: int, out: Step) -> bool:
+    """Whether the event is new; it is then remembered for 72 h among the last 256."""
+    seen: bytes = customer.part("seen")
+    mark = event_mark(event.source, event.id)
+    place = seen.find(mark)
+    while place >= 0 and place % _SEEN_WIDTH != 6:
+        place = seen.find(mark, place + 1)
+    if place >= 0 and int.from_bytes(seen[place - 6 : place], "big") > at - SEEN_MS:
+        if int.from_bytes(seen[place + 8 : place + 12], "big") == checksum:
+            out.note("repeated")
+        else:
+            out.conflict = True
+        return False
+    start = max(0, len(seen) - (MAX_SEEN - 1) * _SEEN_WIDTH)
+    while start < len(seen) and int.from_bytes(seen[start : start + 6], "big") <= at - SEEN_MS:
+        start += _SEEN_WIDTH
+    entry = at.to_bytes(6, "big") + mark + checksum.to_bytes(4, "big")
+    customer.replace("seen", seen[start:] + entry)
+    return True
+
+
+def _cancel_and_withdraw(
+    customer: Customer, event: Event, at: int, book: Book, catalog: Catalog, out: Step
+) -> None:
+    cancels = book.cancels.get(event.type)
+    if cancels:
+        dropped = cancel(customer, cancels, event.data)
+        if dropped:
+            out.note("timer_cancelled", dropped)
+        bar(customer, cancels, event.data, at)
+    withdraws = book.withdraws.get(event.type)
+    if not withdraws:
+        return
+    dropped = cancel_deferred(customer, withdraws, event.data)
+    if dropped:
+        out.note("timer_cancelled", dropped)
+    ids = {rule.id: rule for rule in withdraws}
+    for made in customer.offers.made:
+        rule = ids.get(made.rule)
+        if rule is None or not made.open or at > made.until:
+            continue
+        if same_thing(about_field(rule, made.event_type), made.about, event.data, customer):
+            made.open = False
+            customer.touch("offers")
+            _withdraw(customer, rule, made, event, at, book, catalog, out)
+
+
+def _withdraw(
+    customer: Customer,
+    rule: Rule,
+    made: Made,
+    event: Event,
+    at: int,
+    book: Book,
+    catalog: Catalog,
+    out: Step,
+) -> None:
+    out.offers.append(
+        Withdrawal(at, customer.id, made.offer_id, rule.id, made.channel, made.about, event.type)
+    )
+    trigger = Trigger(event.type, event.id, event.source)
+    out.decisions.append(
+        Decision(
+            at,
+            customer.id,
+            rule.id,
+            book.digest,
+            rule.kind,
+            trigger,
+            "withdrawn",
+            event.type,
+            made.offer_id,
+            rule.priority,
+            catalog.version,
+        )
+    )
+
+
+def _listen(
+    rules: tuple[Rule, ...],
+    event: Event,
+    ctx: Context,
+    had: Holdings,
+    consents: dict[str, bool],
+    out: Step,
+) -> None:
+    """Judge the immediate rules, arm the timers of the others; ``rules`` is in id order."""
+    passed: list[Occurrence] = []
+    for rule in rules:
+        if rule.mode is not Mode.NOW:
+            out.note("timer_armed" if arm(rule, event, ctx) else "timer_not_armed")
+        elif not _matches(rule, ctx):
+            out.note("when_false")
+        else:
+            trigger = Trigger(event.type, event.id, event.source)
+            occurrence = occur(rule, ctx, had, consents, trigger, ctx.at)
+            if clear(occurrence, ctx, out):
+                passed.append(occurrence)
+    if passed:
+        arbitrate(passed, ctx, out)
+
+
+def _matches(rule: Rule, ctx: Context) -> bool:
+    # Loops, not all(): this runs for every rule of every event, and a generator costs more than
+    # most conditions.
+    for condition in rule.arm_when:
+        if not condition.holds(ctx):
+            return False
+    for condition in rule.when:  # noqa: SIM110
+        if not condition.holds(ctx):
+            return False
+    return True
+
+
+def _fire(
+    customer: Customer, timer: Timer, data: Any, book: Book, catalog: Catalog, out: Step
+) -> None:
+    """Judge the rule of a due timer at its due time; each timer stands alone."""
+    at = timer.due_ms
+    customer.now.at = max(customer.now.at, at)
+    customer.touch("now")
+    out.note("timer_fired")
+    trigger = Trigger(timer.event_type, timer.event_id, timer.source, timer.rule, at)
+    rule = book.rules.get(timer.rule)
+    if rule is None:
+        out.note("timer_cancelled")
+        out.decisions.append(_removed(customer, timer, trigger, book, catalog))
+        return
+    ctx = Context(data, timer.event_type, customer, at, book, catalog)
+    if not (_matches(rule, ctx) if rule.mode is Mode.NOW else _holds(rule, ctx)):
+        out.note("when_false")
+        return
+    had = Holdings(customer.owned, ctx.cart.lines)
+    occurrence = occur(rule, ctx, had, customer.now.consents, trigger, timer.origin_ms)
+    occurrence.case.about = timer.about
+    if clear(occurrence, ctx, out, put_off_before=timer.deferred):
+        make_offer(occurrence, ctx, out)
+
+
+def _holds(rule: Rule, ctx: Context) -> bool:
+    return all(condition.holds(ctx) for condition in rule.when)
+
+
+def _removed(
+    customer: Customer, timer: Timer, trigger: Trigger, book: Book, catalog: Catalog
+) -> Decision:
+    """The note on a timer whose rule the book no longer has."""
+    number = offer_id(timer.rule, customer.id, timer.source, timer.event_id)
+    return Decision(
+        timer.due_ms,
+        customer.id,
+        timer.rule,
+        book.digest,
+        "",
+        trigger,
+        "withdrawn",
+        "rule_removed",
+        number,
+        0,
+        catalog.version,
+    )

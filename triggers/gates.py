@@ -1,0 +1,162 @@
+"""The reasons not to offer, in the order in which they name a decision.
+
+A gate is a function of one :class:`Case`; it answers whether it holds. Gates look at the state
+before the event. ``erased`` and ``objected`` stand in the engine, since such customers get no
+decision at all; ``outranked`` belongs to arbitration.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from triggers.book import SALES, Limit, QuietHours, Rule
+from triggers.context import Context
+from triggers.selection import Picked
+from triggers.state import Made
+
+
+@dataclass(slots=True)
+class Case:
+    """One rule's would-be offer: the context, consents before the event, the picked items.
+
+    ``origin_ms`` is when the rule should have answered first; ``about`` what it is about.
+    """
+
+    rule: Rule
+    ctx: Context
+    about: str
+    origin_ms: int
+    consents: dict[str, bool]
+    picked: Picked
+
+
+def consented(consents: dict[str, bool], channel: str) -> bool:
+    """Whether the customer agreed to ``channel``: its own word, else that of ``*``."""
+    return consents.get(channel, consents.get("*", False))
+
+
+def counts(limit: Limit, made: Made) -> bool:
+    """Whether an offer made counts toward a limit."""
+    return (
+        made.kind in limit.kinds
+        and (limit.channel is None or limit.channel == made.channel)
+        and (limit.placement is None or limit.placement == made.placement)
+    )
+
+
+def _binds(limit: Limit, rule: Rule) -> bool:
+    return (
+        rule.kind in limit.kinds
+        and (limit.channel is None or limit.channel == rule.channel)
+        and (limit.placement is None or limit.placement == rule.placement)
+    )
+
+
+def _full(made: list[Made], at: int, limit: Limit, counted: Callable[[Made], bool]) -> bool:
+    """Whether ``limit.max`` offers lie in ``(at - window, at]``; ``made`` is oldest first."""
+    found = 0
+    since = at - limit.window_ms
+    for offer in reversed(made):
+        if offer.at <= since:
+            return False
+        if counted(offer):
+            found += 1
+            if found >= limit.max:
+                return True
+    return False
+
+
+def _no_consent(case: Case) -> bool:
+    return not consented(case.consents, case.rule.channel)
+
+
+def _blocked(code: str) -> Callable[[Case], bool]:
+    def gate(case: Case) -> bool:
+        return case.picked.blocked == code and case.rule.kind in SALES
+
+    return gate
+
+
+def mark_key(rule: Rule, about: str, anchor: str) -> str:
+    """Under which key ``once_per`` of a rule remembers that it was used up."""
+    if rule.once_per == "about":
+        return f"{rule.id}\0{about}\0{anchor}"
+    return f"{rule.id}\0"
+
+
+def once_used(rule: Rule, ctx: Context, about: str) -> bool:
+    """Whether ``once_per`` leaves nothing to offer."""
+    if rule.once_per == "always":
+        return False
+    marks = ctx.customer.offers.marks
+    at = marks.get(mark_key(rule, about, anchor_of(rule, ctx)))
+    return at is not None and (not rule.once_per_ms or ctx.at - at < rule.once_per_ms)
+
+
+def anchor_of(rule: Rule, ctx: Context) -> str:
+    """The date that a ``before`` rule counts back from, as text; ``""`` for other rules."""
+    return "" if rule.before is None else str(rule.before.date.get(ctx) or "")
+
+
+def _cooldown(case: Case) -> bool:
+    rule, ctx = case.rule, case.ctx
+    if rule.cooldown_ms:
+        last = ctx.customer.offers.last.get(rule.id)
+        if last is not None and ctx.at - last < rule.cooldown_ms:
+            return True
+    return once_used(rule, ctx, case.about)
+
+
+def frequency_capped(rule: Rule, ctx: Context) -> bool:
+    """Whether a limit of the book, or of the rule itself, leaves no room."""
+    made, at = ctx.customer.offers.made, ctx.at
+    for limit in ctx.book.limits:
+        if _binds(limit, rule) and _full(made, at, limit, lambda m, x=limit: counts(x, m)):  # type: ignore[misc]
+            return True
+    return any(_full(made, at, limit, lambda m: m.rule == rule.id) for limit in rule.limits)
+
+
+def _capped(case: Case) -> bool:
+    return frequency_capped(case.rule, case.ctx)
+
+
+def quiet_hours_of(rule: Rule, ctx: Context) -> QuietHours | None:
+    """The quiet hours in force for the rule's channel right now, or None."""
+    quiet = rule.quiet_hours or ctx.book.quiet_hours
+    if quiet is None or rule.channel not in quiet.channels:
+        return None
+    zone = ctx.customer.now.timezone or ctx.book.timezone
+    return quiet if quiet.window.holds(ctx.at, zone) else None
+
+
+def _quiet(case: Case) -> bool:
+    return quiet_hours_of(case.rule, case.ctx) is not None
+
+
+def _no_candidate(case: Case) -> bool:
+    return case.picked.empty
+
+
+def _stale(case: Case) -> bool:
+    skip_after = case.rule.skip_after_ms
+    return skip_after is not None and case.ctx.at - case.origin_ms > skip_after
+
+
+#: Gate code -> test, in order; the first that holds names the decision.
+GATES: dict[str, Callable[[Case], bool]] = {
+    "no_consent": _no_consent,
+    "already_owned": _blocked("already_owned"),
+    "out_of_stock": _blocked("out_of_stock"),
+    "cooldown": _cooldown,
+    "frequency_cap": _capped,
+    "quiet_hours": _quiet,
+    "no_candidate": _no_candidate,
+    "stale": _stale,
+}
+
+
+def first_gate(case: Case) -> str | None:
+    """The code of the first gate that holds, or None when the offer may go out."""
+    for code, holds in GATES.items():
+        if holds(case):
+            return code
+    return None

@@ -1,0 +1,294 @@
+"""The one document a customer has, in parts.
+
+A part is written only when it changed and decoded only when something asks for it, since size is
+what a write costs. Parts are msgpack arrays; every list in them has a bound, named below.
+
+=======  ======  ====================================================================
+letter   part    holds
+=======  ======  ====================================================================
+``n``    now     profile, consents, carts, checkouts, pending timers, plain counters
+``o``    orders  the last orders with their lines
+``w``    owned   skus in orders that were not wholly given back
+``f``    offers  offers made, marks of ``once_per``, ``unless`` bars, last offer a rule
+``a``    armed   the events that armed the pending timers
+``h``    history views and problems
+``s``    seen    repeats: packed (time, id digest, body checksum) of recent events
+=======  ======  ====================================================================
+"""
+
+from typing import Any
+
+import msgspec
+
+MAX_CARTS = 5
+MAX_CART_LINES = 100
+MAX_CHECKOUTS = 5
+MAX_TIMERS = 100
+MAX_ORDERS = 50
+MAX_ORDER_LINES = 100
+MAX_OWNED = 300
+MAX_OFFERS = 50
+MAX_MARKS = 200
+MAX_BARS = 100
+MAX_VIEWS = 50
+MAX_PROBLEMS = 20
+MAX_TICKETS = 20
+MAX_CONTRACTS = 10
+MAX_DEPLOYED = 20
+SEEN_MS = 72 * 3_600_000
+MAX_SEEN = 256
+SCHEMA = 1
+
+
+class Line(msgspec.Struct, array_like=True, gc=False):
+    """One line of a cart or an order; ``unit_price`` in minor units."""
+
+    sku: str
+    quantity: int
+    unit_price: int
+    category: str = ""
+
+
+class Cart(msgspec.Struct, array_like=True, gc=False):
+    """A cart as its last event left it. ``lines`` is replaced, never changed in place."""
+
+    cart_id: str
+    subtotal: int = 0
+    currency: str = ""
+    at: int = 0
+    lines: dict[str, Line] = {}
+
+
+class Checkout(msgspec.Struct, array_like=True, gc=False):
+    """A checkout and the cart it belongs to."""
+
+    checkout_id: str
+    cart_id: str
+    total: int = 0
+    currency: str = ""
+
+
+class Timer(msgspec.Struct, array_like=True, gc=False):
+    """A pending timer: its rule, what it is about, when it is due and what armed it last.
+
+    ``origin_ms`` is when it was first due (lateness is measured from there); ``deferred`` marks
+    a decision that quiet hours put off.
+    """
+
+    rule: str
+    about: str
+    due_ms: int
+    source: str
+    event_id: str
+    event_type: str
+    origin_ms: int
+    deferred: bool = False
+
+
+class Contract(msgspec.Struct, array_like=True, gc=False):
+    """A running contract."""
+
+    contract_id: str
+    plan: str
+    renews_at: str
+
+
+class Now(msgspec.Struct, array_like=True, gc=False):
+    """What nearly every decision needs. Times are decision times in ms, 0 when never."""
+
+    at: int = 0
+    seen_at: int = 0
+    gone: str = ""  # "", "erased" or "objected"
+    timezone: str = ""
+    locale: str = ""
+    attributes: dict[str, Any] = {}
+    consents: dict[str, bool] = {}
+    carts: list[Cart] = []
+    checkouts: list[Checkout] = []
+    timers: list[Timer] = []
+    contracts: list[Contract] = []
+    tickets: list[str] = []
+    csat: float = 0.0
+    deployed: list[str] = []
+    orders: int = 0
+    spend: int = 0
+    margin_micro: int = 0  # sum of line price * quantity * margin, in millionths of a minor unit
+    coupon_orders: int = 0
+    first_order_at: int = 0
+    last_order_at: int = 0
+    accepted: int = 0
+    declined: int = 0
+    last_decline_reason: str = ""
+    entered_by_downsell: bool = False
+
+
+class Order(msgspec.Struct, array_like=True, gc=False):
+    """A completed order; ``refunded`` is what went back, ``void`` when all of it did."""
+
+    order_id: str
+    at: int
+    total: int
+    coupon_total: int
+    cart_id: str
+    margin_micro: int
+    lines: list[Line]
+    refunded: int = 0
+    void: bool = False
+
+
+class Made(msgspec.Struct, array_like=True, gc=False):
+    """An offer that was decided, as caps, cooldowns and withdrawals need it."""
+
+    at: int
+    offer_id: str
+    rule: str
+    kind: str
+    channel: str
+    placement: str | None
+    about: str
+    until: int
+    price: int
+    event_type: str
+    open: bool = True
+
+
+class Offers(msgspec.Struct, array_like=True, gc=False):
+    """Offers made (oldest first), marks ``rule\\0about`` of once_per, bars of ``unless``."""
+
+    made: list[Made] = []
+    last: dict[str, int] = {}
+    marks: dict[str, int] = {}
+    bars: dict[str, int] = {}
+
+
+class Armed(msgspec.Struct, array_like=True, gc=False):
+    """Payloads of the events that armed pending timers, by ``source\\0id``: JSON bytes."""
+
+    events: dict[str, bytes] = {}
+
+
+class History(msgspec.Struct, array_like=True, gc=False):
+    """Views as (sku, time) and problem tags as (tag, time), oldest first."""
+
+    views: list[tuple[str, int]] = []
+    problems: list[tuple[str, int]] = []
+
+
+PARTS: dict[str, tuple[str, type]] = {
+    "now": ("n", Now),
+    "orders": ("o", list[Order]),
+    "owned": ("w", dict[str, int]),
+    "offers": ("f", Offers),
+    "armed": ("a", Armed),
+    "history": ("h", History),
+    "seen": ("s", bytes),
+}
+PART_LETTERS = "".join(letter for letter, _ in PARTS.values())
+_encode = msgspec.msgpack.Encoder().encode
+_DECODE: dict[str, Any] = {
+    name: msgspec.msgpack.Decoder(kind).decode for name, (_, kind) in PARTS.items()
+}
+_FRESH = {name: (kind if name != "orders" else list) for name, (_, kind) in PARTS.items()}
+_FRESH["owned"] = dict
+
+
+class Customer:
+    """A customer's document, decoded part by part on demand.
+
+    The owner of a ``Customer`` is one partition at a time; the engine changes it in place and
+    notes the changed parts, which :meth:`take_changes` hands to the store.
+    """
+
+    __slots__ = ("_changed", "_parts", "_raw", "id", "now", "stored_due")
+
+    def __init__(self, customer_id: str, raw: dict[str, bytes] | None = None) -> None:
+        """``raw`` maps part letters to stored bytes; None or empty for an unknown customer."""
+        self.id = customer_id
+        self._raw: dict[str, bytes] = raw or {}
+        self._parts: dict[str, Any] = {}
+        self._changed: set[str] = set()
+        self.now: Now = self._load("now")
+        self.stored_due = self.due_ms()
+
+    def _load(self, name: str) -> Any:
+        packed = self._raw.pop(PARTS[name][0], None)
+        value = _FRESH[name]() if packed is None else _DECODE[name](packed)
+        self._parts[name] = value
+        return value
+
+    def part(self, name: str) -> Any:
+        """The decoded part, for reading; call :meth:`touch` before changing it."""
+        try:
+            return self._parts[name]
+        except KeyError:
+            return self._load(name)
+
+    def touch(self, name: str) -> None:
+        """Note that a part changes."""
+        self._changed.add(name)
+
+    def replace(self, name: str, value: Any) -> None:
+        """Put a new value in place of a part (not of ``now``)."""
+        self._raw.pop(PARTS[name][0], None)
+        self._parts[name] = value
+        self._changed.add(name)
+
+    @property
+    def orders(self) -> list[Order]:
+        """The last orders, oldest first."""
+        return self.part("orders")  # type: ignore[no-any-return]
+
+    @property
+    def owned(self) -> dict[str, int]:
+        """Sku -> number of live orders that hold it, least recently bought first."""
+        return self.part("owned")  # type: ignore[no-any-return]
+
+    @property
+    def offers(self) -> Offers:
+        """Offers made and their marks."""
+        return self.part("offers")  # type: ignore[no-any-return]
+
+    @property
+    def armed(self) -> Armed:
+        """Payloads of arming events."""
+        return self.part("armed")  # type: ignore[no-any-return]
+
+    @property
+    def history(self) -> History:
+        """Views and problems."""
+        return self.part("history")  # type: ignore[no-any-return]
+
+    def due_ms(self) -> int:
+        """The earliest due time of the pending timers, 0 when there is none."""
+        timers = self.now.timers
+        return min([timer.due_ms for timer in timers]) if timers else 0
+
+    def wipe(self, gone: str, at_ms: int) -> None:
+        """Forget everything but that the customer is ``gone`` (erased or objected)."""
+        for name in PARTS:
+            if name != "now":
+                self.replace(name, _FRESH[name]())
+        self.now = Now(at=at_ms, gone=gone)
+        self._parts["now"] = self.now
+        self._changed.add("now")
+
+    def take_changes(self) -> list[tuple[str, bytes]]:
+        """Letters and packed bytes of the changed parts; empty bytes delete a part."""
+        changes = []
+        for name in sorted(self._changed):
+            value = self._parts[name]
+            letter = PARTS[name][0]
+            if name == "seen":
+                changes.append((letter, value and _encode(value)))
+            elif name == "now" or not _is_fresh(name, value):
+                changes.append((letter, _encode(value)))
+            else:
+                changes.append((letter, b""))
+        self._changed.clear()
+        return changes
+
+
+def _is_fresh(name: str, value: Any) -> bool:
+    if name in ("orders", "owned"):
+        return not value
+    return bool(value == _FRESH[name]())
