@@ -1,0 +1,250 @@
+"""The consumer thread: aiokafka's consumer, drained in rounds under one assignment at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar, cast
+
+import aiokafka
+from aiokafka.errors import ConsumerStoppedError, TopicAuthorizationFailedError
+from aiokafka.structs import ConsumerRecord, OffsetAndMetadata, TopicPartition
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from mode import Service
+
+__all__ = ["Assigned", "ConsumerThread", "FetchState", "RebalanceListener", "Round"]
+
+ROUND_MS_MAX = 50
+ROUND_RECORDS_MAX = 20_000
+FETCH_WAIT_MS = 50
+PARTITION_FETCH_BYTES_MAX = 512 * 1024
+
+T = TypeVar("T")
+
+
+class FetchState(NamedTuple):
+    """What the last successful fetch answer of a topic partition says about its log.
+
+    `position` is the offset that we read next (all before it are handed over), `stable_end` the
+    last stable offset in that answer, `sent_ms` the wall clock when its request was sent. We have
+    read all that was in the log at `sent_ms` when `position >= stable_end`.
+    """
+
+    position: int
+    stable_end: int
+    sent_ms: int
+
+
+class Assigned(NamedTuple):
+    """One assignment. Compared by identity: the same partitions may be given to us twice."""
+
+    tps: frozenset[TP]
+    generation: int
+
+
+class Round(NamedTuple):
+    """What one look at the fetcher gave, and the assignment under which it was drained."""
+
+    assigned: Assigned | None
+    records: dict[TP, list[ConsumerRecord]]
+    states: dict[TP, FetchState]
+
+
+NOTHING = Round(None, {}, {})
+
+
+def now_ms() -> int:
+    """Wall clock in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class RebalanceListener(driver.ConsumerRebalanceListener):
+    """Closes the gate before anything else of a revocation happens, on the consumer thread."""
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> Awaitable[Any]:
+        """Close the gate, then let Faust go on."""
+        cast(ConsumerThread, self._thread).close_gate()
+        return super().on_partitions_revoked(revoked)
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """aiokafka's consumer on its own thread; methods with `_` in front run on it."""
+
+    _gate: Assigned | None = None
+    _opened_ms: int = 0
+    _sent_ms: dict[TopicPartition, int]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._sent_ms = {}
+
+    async def on_start(self) -> None:
+        """Start the consumer and note from now on when each fetch request is sent."""
+        await super().on_start()
+        self._note_send_times(self._ensure_consumer()._fetcher)
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
+        conf = self.app.conf
+        self._assignor = self.app.assignor
+        return aiokafka.AIOKafkaConsumer(
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            group_instance_id=conf.consumer_group_instance_id,
+            bootstrap_servers=driver.server_list(transport.url, transport.default_port),
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            # Where we read on is in the store. An offset that the broker lacks must end the
+            # worker (`OffsetLostError`), not be replaced by another one without a word.
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX,
+            check_crcs=conf.broker_check_crcs,
+            session_timeout_ms=int(conf.broker_session_timeout * 1000),
+            heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+            rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
+            request_timeout_ms=int(conf.broker_request_timeout * 1000),
+            max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
+            metadata_max_age_ms=conf.consumer_metadata_max_age_ms,
+            connections_max_idle_ms=conf.consumer_connections_max_idle_ms,
+            **driver.credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context),
+        )
+
+    @Service.task
+    async def _errors(self) -> None:
+        # Nobody else asks aiokafka whether its background tasks still live: without this a
+        # worker whose fetcher or group membership has died would stand still for ever.
+        while not self.should_stop:
+            await self.sleep(1.0)
+            consumer = self._consumer
+            if consumer is not None and not self.should_stop:
+                consumer._coordinator.check_errors()
+                if consumer._fetcher.error_future.done():
+                    consumer._fetcher.error_future.result()
+
+    async def on_loop(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` on the consumer thread (Faust's method queue costs several tasks a call)."""
+        return await asyncio.wrap_future(
+            asyncio.run_coroutine_threadsafe(work, self.thread_loop), loop=self.parent_loop
+        )
+
+    def close_gate(self) -> None:
+        """Hand over nothing more until the next `seek_and_open`."""
+        self._gate = None
+
+    def _note_send_times(self, fetcher: Any) -> None:
+        # aiokafka notes when an answer arrived; whether we are caught up with time t is told by
+        # an answer whose request was sent after t.
+        answer = fetcher._proc_fetch_request
+
+        async def timed(assignment: Any, node_id: int, request: Any) -> Any:
+            sent_ms = now_ms()
+            asked = [TopicPartition(t, some[0]) for t, parts in request.topics for some in parts]
+            for tp in asked:
+                assignment.state_value(tp).timestamp = None
+            has_records = await answer(assignment, node_id, request)
+            if assignment.active and sent_ms >= self._opened_ms:
+                for tp in asked:
+                    # Set by aiokafka for the topic partitions that were answered without error.
+                    if assignment.state_value(tp).timestamp is not None:
+                        self._sent_ms[tp] = sent_ms
+            return has_records
+
+        fetcher._proc_fetch_request = timed
+
+    async def bounds(self, tps: Iterable[TP]) -> tuple[dict[TP, int], dict[TP, int]]:
+        """First offset and last stable offset that the broker has, by topic partition."""
+        consumer = self._ensure_consumer()
+        wanted = [TopicPartition(*tp) for tp in tps]
+        first = await self.on_loop(consumer.beginning_offsets(wanted))
+        end = await self.on_loop(consumer.end_offsets(wanted))
+        return first, end
+
+    async def seek_and_open(self, assigned: Assigned, offsets: Mapping[TP, int]) -> None:
+        """Put every partition of `assigned` at its offset, then let rounds begin."""
+        await self.on_loop(self._seek_and_open(assigned, offsets))
+
+    async def _seek_and_open(self, assigned: Assigned, offsets: Mapping[TP, int]) -> None:
+        await self._seek_wait(self._ensure_consumer(), offsets)
+        self._sent_ms.clear()
+        self._opened_ms = now_ms()
+        self._gate = assigned
+
+    async def fetch_round(self, paused: frozenset[TP]) -> Round:
+        """Wait for records a short while and hand over all there are (`ROUND_RECORDS_MAX`)."""
+        return await self.on_loop(self._fetch_round(paused))
+
+    async def _fetch_round(self, paused: frozenset[TP]) -> Round:
+        consumer = self._ensure_consumer()
+        fetcher = consumer._fetcher
+        if consumer._closed or fetcher._closed:
+            raise ConsumerStoppedError
+        subscriptions = fetcher._subscriptions
+        # Time outside of this context counts as idle: aiokafka leaves the group after too much.
+        with subscriptions.fetch_context():
+            if not fetcher._records:
+                await self._wait_for_records(fetcher)
+            gate = self._gate
+            if gate is None or subscriptions.reassignment_in_progress:
+                await asyncio.sleep(ROUND_MS_MAX / 1000)
+                return NOTHING
+            assignment = subscriptions.subscription.assignment
+            self._pause(assignment, gate, paused)
+            # From the look at the gate to the end nothing gives up the loop (with timeout=0 and
+            # no reassignment this await does not suspend), so no revocation can come between.
+            records: dict[TP, list[ConsumerRecord]] = {}
+            # What we may not read is held back and shown as blocked; the others go on.
+            with contextlib.suppress(TopicAuthorizationFailedError):
+                records = await fetcher.fetched_records(
+                    None, timeout=0, max_records=ROUND_RECORDS_MAX
+                )
+            return Round(gate, records, self._states(assignment, gate))
+
+    async def _wait_for_records(self, fetcher: Any) -> None:
+        waiter = fetcher._create_fetch_waiter()
+        done, _ = await asyncio.wait([waiter], timeout=ROUND_MS_MAX / 1000)
+        if done:
+            waiter.result()
+        else:
+            waiter.cancel()
+
+    def _pause(self, assignment: Any, gate: Assigned, paused: frozenset[TP]) -> None:
+        # Paused in aiokafka itself: records of one topic partition that nobody takes hold up the
+        # fetches of its whole broker. What a paused one has prefetched is dropped and read again.
+        for tp in gate.tps:
+            state = assignment.state_value(tp)
+            if tp in paused:
+                state.pause()
+            else:
+                state.resume()
+
+    def _states(self, assignment: Any, gate: Assigned) -> dict[TP, FetchState]:
+        states = {}
+        for tp in gate.tps:
+            state = assignment.state_value(tp)
+            sent_ms = self._sent_ms.get(cast(TopicPartition, tp))
+            if sent_ms is not None and state.has_valid_position:
+                # A broker without transactions may answer no last stable offset.
+                stable = state.lso if state.lso is not None and state.lso >= 0 else state.highwater
+                states[tp] = FetchState(state.position, stable, sent_ms)
+        return states
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        assigned = self.assignment()
+        await self._ensure_consumer().commit(
+            {
+                TopicPartition(*tp): OffsetAndMetadata(offset, "")
+                for tp, offset in offsets.items()
+                if tp in assigned
+            }
+        )
+        return True
+
+    def close(self) -> None:
+        """Do nothing: Faust would close this thread's client from the main loop; `stop` does."""
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Do nothing: Faust looks for streams and acks here, and we have neither."""

@@ -1,0 +1,74 @@
+"""Faust's producer with acks=all, idempotent, and whole batches instead of a future a record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from aiokafka.errors import KafkaTimeoutError
+from faust.transport.drivers import aiokafka as driver
+
+__all__ = ["Acked", "Producer", "Record"]
+
+Headers = Sequence[tuple[str, bytes]]
+Record = tuple[bytes | None, bytes | None, Headers | None, int]
+"""Key, value, headers, timestamp in milliseconds."""
+
+
+class Acked(NamedTuple):
+    """Where acknowledged records lie.
+
+    `base_offset` is the first offset of the last batch, `next_offset` the one past its last
+    record. Both are -1 when the broker had acknowledged that batch before and forgot where.
+    """
+
+    base_offset: int
+    next_offset: int
+
+
+class Producer(driver.Producer):
+    """The app's one producer."""
+
+    def _settings_extra(self) -> Mapping[str, Any]:
+        # Idempotent: a retry after a lost answer neither doubles nor reorders; aiokafka then
+        # retries until the broker is back.
+        return {"acks": "all", "enable_idempotence": True}
+
+    async def send_batch(self, topic: str, partition: int, records: Sequence[Record]) -> Acked:
+        """Write `records` in order to one topic partition; return once all are acknowledged.
+
+        They are cut into batches of at most `producer_max_batch_size` bytes. Raises aiokafka's
+        `KafkaError` when the broker refuses one; later batches may then be written or not.
+        """
+        if not records:
+            raise ValueError("nothing to send")
+        producer = self._ensure_producer()
+        sent: list[asyncio.Future[Any]] = []
+        batch = producer.create_batch()
+        for key, value, headers, timestamp_ms in records:
+            fields = {"key": key, "value": value, "timestamp": timestamp_ms}
+            if batch.append(**fields, headers=headers or []) is None:
+                sent.append(await self._submit(batch, topic, partition))
+                batch = producer.create_batch()
+                # The first record of a batch is taken whatever its size.
+                batch.append(**fields, headers=headers or [])
+        count = batch.record_count()
+        sent.append(await self._submit(batch, topic, partition))
+        await asyncio.wait(sent)
+        answers = [one.result() for one in sent]
+        base: int = answers[-1].offset
+        return Acked(base, base + count) if base >= 0 else Acked(-1, -1)
+
+    async def _submit(self, batch: Any, topic: str, partition: int) -> asyncio.Future[Any]:
+        batch.close()
+        while True:
+            try:
+                future: asyncio.Future[Any] = await self._ensure_producer().send_batch(
+                    batch, topic, partition=partition
+                )
+            except KafkaTimeoutError:
+                # The batch before it still waits for the broker; this one was not taken yet.
+                self.log.warning("%s/%d takes no records: is the broker away?", topic, partition)
+            else:
+                return future
