@@ -1,0 +1,107 @@
+"""What time it is: the machine's clock, or the log's own.
+
+The log's clock replays recorded history: it stands at the highest record timestamp read, so that
+a year can pass in minutes and "one week after" really fires.
+"""
+
+import time
+from bisect import bisect_left, bisect_right
+from collections import deque
+from typing import Protocol
+
+#: How long the log's clock remembers when it reached which instant, and how many such marks.
+_MARKS_MAX = 4096
+
+
+def wall_ms() -> int:
+    """The machine's clock, in ms since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class Clock(Protocol):
+    """The seam through which the shell learns the time."""
+
+    follows_log: bool
+
+    def now_ms(self) -> int:
+        """The clock's present instant."""
+        ...
+
+    def at(self, wall: int) -> int:
+        """Where this clock stood when the machine's clock showed ``wall``."""
+        ...
+
+    def reached(self, instant: int) -> int:
+        """What the machine's clock showed when this clock came to ``instant``."""
+        ...
+
+    def observe(self, timestamp_ms: int) -> None:
+        """Learn of a record timestamp that was read."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    follows_log = False
+
+    def now_ms(self) -> int:
+        """The machine's present instant."""
+        return wall_ms()
+
+    def at(self, wall: int) -> int:
+        """The same instant."""
+        return wall
+
+    def reached(self, instant: int) -> int:
+        """The same instant."""
+        return instant
+
+    def observe(self, timestamp_ms: int) -> None:
+        """Nothing: records do not move this clock."""
+
+
+class LogClock:
+    """A clock that stands at the highest record timestamp read, 0 before the first."""
+
+    follows_log = True
+
+    def __init__(self) -> None:
+        self._walls: deque[int] = deque(maxlen=_MARKS_MAX)
+        self._instants: deque[int] = deque(maxlen=_MARKS_MAX)
+        self._highest = 0
+
+    def now_ms(self) -> int:
+        """The highest record timestamp read."""
+        return self._highest
+
+    def at(self, wall: int) -> int:
+        """The highest record timestamp that was read when the machine's clock showed ``wall``.
+
+        Before the oldest mark that is still remembered the answer is 0: never too late a time.
+        """
+        place = bisect_right(self._walls, wall)
+        return self._instants[place - 1] if place else 0
+
+    def reached(self, instant: int) -> int:
+        """When the machine's clock saw this one pass ``instant``; now, when it has not yet."""
+        place = bisect_left(self._instants, instant)
+        return self._walls[place] if place < len(self._walls) else wall_ms()
+
+    def observe(self, timestamp_ms: int) -> None:
+        """Move on to ``timestamp_ms`` when it lies ahead."""
+        if timestamp_ms <= self._highest:
+            return
+        self._highest = timestamp_ms
+        wall = wall_ms()
+        if self._walls and wall - self._walls[-1] < 10:
+            # Marks 10 ms apart are fine enough; the later instant goes to the later mark.
+            self._walls.pop()
+            self._instants.pop()
+        self._walls.append(wall)
+        self._instants.append(timestamp_ms)
+
+
+def make_clock(kind: str) -> Clock:
+    """The clock of that name: ``system`` or ``log``."""
+    return LogClock() if kind == "log" else SystemClock()

@@ -1,0 +1,159 @@
+"""All partitions of one worker: claimed, fed, watched and given up together.
+
+The one place where fetched records come in; each partition number gets a :class:`Partition` that
+is the only writer of its customers.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import structlog
+
+from streams.clock import wall_ms
+from streams.merge import FetchState
+from streams.outbox import Relay, Sender, unpack
+from streams.partition import Partition, World
+from streams.readback import read_back
+from streams.store.calls import Meta, new_token
+from triggers.events import TOPICS
+from triggers.state import SCHEMA
+
+log = structlog.get_logger(__name__)
+
+#: How long a release waits for what is in the air; what is not acknowledged by then is sent again
+#: by the next owner, who knows it by its id.
+RELEASE_S_MAX = 5.0
+
+Crash = Callable[[BaseException], Awaitable[None]]
+
+
+class Intake:
+    """Implements :class:`streams.transport.Intake`."""
+
+    def __init__(
+        self, world: World, sender: Callable[[], Sender], outputs: Iterable[str], crash: Crash
+    ) -> None:
+        """``outputs`` are the topics out, without prefix; ``crash`` ends the worker."""
+        self._world = world
+        self._sender = sender
+        self._outputs = tuple(outputs)
+        self._crash = crash
+        self._topics = {world.settings.prefix + topic: topic for topic in TOPICS}
+        self._partitions: dict[int, Partition] = {}
+        self._tasks: dict[int, list[asyncio.Task[None]]] = {}
+
+    @property
+    def partitions(self) -> dict[int, Partition]:
+        """The partitions that this worker owns now."""
+        return self._partitions
+
+    # -- streams.transport.Intake ----------------------------------------------------------
+
+    def paused(self) -> set[Any]:
+        """Topic partitions whose buffers are full."""
+        from faust.types import TP
+
+        prefix = self._world.settings.prefix
+        return {
+            TP(prefix + topic, number)
+            for number, partition in self._partitions.items()
+            for topic in partition.full_topics()
+        }
+
+    def deliver(self, records: dict[Any, list[Any]], states: dict[Any, FetchState]) -> None:
+        """Take one fetch round."""
+        received_ms = wall_ms()
+        clock = self._world.clock
+        for tp, fetched in records.items():
+            partition = self._partitions.get(tp.partition)
+            if partition is not None and fetched:
+                partition.add(self._topics[tp.topic], fetched, received_ms)
+                if clock.follows_log:
+                    clock.observe(max(record.timestamp for record in fetched))
+        for tp, state in states.items():
+            partition = self._partitions.get(tp.partition)
+            if partition is not None:
+                partition.learn(self._topics[tp.topic], state)
+
+    async def claim(self, tps: set[Any], generation: int) -> dict[Any, int]:
+        """Claim partitions, learn what their output holds, and say where to read on."""
+        numbers = sorted({tp.partition for tp in tps})
+        settings, store = self._world.settings, self._world.store
+        metas: dict[int, Meta] = {}
+        for number in numbers:
+            metas[number] = await store.claim(
+                number, new_token(), generation, settings.partitions, SCHEMA
+            )
+        starts = {
+            (topic, number): meta.trimmed.get(topic, 0)
+            for number, meta in metas.items()
+            for topic in self._outputs
+        }
+        known = await read_back(settings.kafka_options(), settings.prefix, starts)
+        for number, meta in metas.items():
+            await self._begin(number, meta, known.get(number, set()))
+        log.info("claimed", partitions=numbers, generation=generation)
+        return {
+            tp: metas[tp.partition].offsets.get(self._topics[tp.topic], -1) or -1 for tp in tps
+        }
+
+    async def _begin(self, number: int, meta: Meta, known: set[str]) -> None:
+        world = self._world
+        observer = world.observer
+        relay = Relay(number, self._sender(), known, None, observer.sent, world.settings.prefix)
+        relay.offsets.update(meta.trimmed)
+        partition = Partition(number, world, meta, relay)
+        for entry, blob in await world.store.outbox(number):
+            relay.put(entry, unpack(blob))
+        self._partitions[number] = partition
+        self._tasks[number] = [
+            asyncio.create_task(self._guard(partition.run()), name=f"partition-{number}"),
+            asyncio.create_task(self._guard(relay.run()), name=f"relay-{number}"),
+        ]
+
+    async def _guard(self, running: Awaitable[None]) -> None:
+        """An error in a partition ends the worker: what it holds in memory cannot be trusted."""
+        try:
+            await running
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            await self._crash(error)
+
+    async def release(self, tps: set[Any]) -> None:
+        """Give partitions up: the batch in hand is finished, buffers are dropped."""
+        numbers = sorted({tp.partition for tp in tps} & self._partitions.keys())
+        for number in numbers:
+            self._partitions[number].stop()
+        await asyncio.gather(*(self._finish(number) for number in numbers))
+        if numbers:
+            log.info("released", partitions=numbers)
+
+    async def _finish(self, number: int) -> None:
+        partition, (deciding, sending) = self._partitions[number], self._tasks[number]
+        try:
+            async with asyncio.timeout(RELEASE_S_MAX):
+                await deciding
+                await partition.relay.flush()
+                await partition.trim()
+        except TimeoutError:
+            log.warning("released before all was acknowledged", partition=number)
+        finally:
+            deciding.cancel()
+            sending.cancel()
+            await asyncio.gather(deciding, sending, return_exceptions=True)
+            del self._partitions[number], self._tasks[number]
+            await self._world.store.release(number)
+
+    def applied(self) -> dict[Any, int]:
+        """The last applied offset by topic partition, for the lag that Kafka displays."""
+        from faust.types import TP
+
+        prefix = self._world.settings.prefix
+        return {
+            TP(prefix + topic, number): offset - 1
+            for number, partition in self._partitions.items()
+            for topic, offset in partition.offsets.items()
+            if offset
+        }

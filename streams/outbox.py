@@ -1,0 +1,187 @@
+"""The outbox relay: what a batch decided goes to Kafka, is acknowledged, and is then trimmed.
+
+Each applied batch left one numbered entry in the partition's outbox, written by the same atomic
+call as the state it comes from. The relay sends entries in order, waits for the acknowledgements
+of all topics, and only then counts the entry as done; trimming rides on the next call to the
+store. After a crash the entries that were not trimmed are sent again, except for what the output
+topics already hold (see :mod:`streams.readback`).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from streams.clock import wall_ms
+
+#: Entries that wait for acknowledgement before the partition stops taking new records.
+ENTRIES_MAX = 16
+#: Records that go into one round of sends.
+ROUND_RECORDS_MAX = 5_000
+
+
+class Outgoing(msgspec.Struct, array_like=True, gc=False):
+    """One record to publish. ``at``, ``until`` and ``skip_after_ms`` are set for offers only.
+
+    ``id`` is the event id on the wire, by which a record is known again after a crash; for dead
+    letters it is ``topic/partition/offset`` of the refused record.
+    """
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    id: str
+    headers: list[tuple[str, bytes]] | None = None
+    at: int = 0
+    until: int = 0
+    due: int = 0
+    skip_after_ms: int | None = None
+
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(list[Outgoing]).decode
+
+
+def pack(records: list[Outgoing]) -> bytes:
+    """One outbox entry as bytes."""
+    return _pack(records)
+
+
+def unpack(blob: bytes) -> list[Outgoing]:
+    """The records of an outbox entry."""
+    return _unpack(blob)
+
+
+class Acked(Protocol):
+    """Where acknowledged records lie in their topic partition."""
+
+    @property
+    def next_offset(self) -> int: ...  # noqa: D102
+
+
+class Sender(Protocol):
+    """The producer's side that the relay needs."""
+
+    async def send_batch(
+        self,
+        topic: str,
+        partition: int,
+        records: Sequence[tuple[bytes | None, bytes | None, list[tuple[str, bytes]] | None, int]],
+    ) -> Acked:
+        """Write records in order; return when all are acknowledged."""
+        ...
+
+
+Recheck = Callable[[Outgoing], Awaitable[list[Outgoing]]]
+
+
+class Relay:
+    """Sends the outbox of one partition, in order."""
+
+    def __init__(
+        self,
+        partition: int,
+        sender: Sender,
+        known: set[str],
+        recheck: Recheck | None,
+        on_sent: Callable[[list[Outgoing]], None],
+        prefix: str = "",
+    ) -> None:
+        """``known`` holds ids that the output topics already have: they are not sent again.
+
+        ``recheck`` looks again at records before they leave (late offers); None sends all.
+        """
+        self._partition = partition
+        self._sender = sender
+        self._known = known
+        self._recheck = recheck
+        self._on_sent = on_sent
+        self._prefix = prefix
+        self._queue: deque[tuple[int, list[Outgoing]]] = deque()
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.done = 0  # the number of the last entry that is acknowledged as a whole
+        self.trimmed = 0  # up to which the store was told
+        self.offsets: dict[str, int] = {}  # output topic -> offset below which all is done
+        self.waiting = 0  # records
+
+    def put(self, number: int, records: list[Outgoing]) -> None:
+        """Queue an applied entry."""
+        self._queue.append((number, records))
+        self.waiting += len(records)
+        self._idle.clear()
+        self._wake.set()
+        if len(self._queue) >= ENTRIES_MAX:
+            self._room.clear()
+
+    async def room(self) -> None:
+        """Wait until another entry may be put."""
+        await self._room.wait()
+
+    async def flush(self) -> None:
+        """Wait until everything that was put is acknowledged."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Send for ever; an error of the producer ends the worker."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._queue:
+                await self._round()
+            self._idle.set()
+
+    async def _round(self) -> None:
+        by_topic: dict[str, list[Outgoing]] = {}
+        number = taken = 0
+        count = 0
+        for number, records in self._queue:
+            taken += 1
+            count += len(records)
+            for record in await self._checked(records):
+                by_topic.setdefault(record.topic, []).append(record)
+            if count >= ROUND_RECORDS_MAX:
+                break
+        topics = sorted(by_topic)
+        now = wall_ms()
+        answers = await asyncio.gather(
+            *(
+                self._sender.send_batch(
+                    self._prefix + topic,
+                    self._partition,
+                    [(r.key, r.value, r.headers, now) for r in by_topic[topic]],
+                )
+                for topic in topics
+            )
+        )
+        for topic, acked in zip(topics, answers, strict=True):
+            if acked.next_offset >= 0:
+                self.offsets[topic] = acked.next_offset
+            self._on_sent(by_topic[topic])
+        for _ in range(taken):
+            self._queue.popleft()
+        self.waiting -= count
+        self.done = number
+        if len(self._queue) < ENTRIES_MAX:
+            self._room.set()
+
+    async def _checked(self, records: list[Outgoing]) -> list[Outgoing]:
+        if self._known:
+            records = [record for record in records if not self._is_known(record)]
+        if self._recheck is None:
+            return records
+        checked: list[Outgoing] = []
+        for record in records:
+            checked += await self._recheck(record) if record.at else [record]
+        return checked
+
+    def _is_known(self, record: Outgoing) -> bool:
+        if record.id in self._known:
+            self._known.discard(record.id)
+            return True
+        return False

@@ -1,0 +1,328 @@
+"""One partition: the only writer of its customers.
+
+It takes the merged records of its topics, lets the engine decide, and moves its state, timers,
+outbox and source offsets forward by one atomic call to the store; then the relay publishes.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol
+from zlib import crc32
+
+from streams.clock import Clock, wall_ms
+from streams.codec import Door
+from streams.deadletters import dead_letter
+from triggers.errors import Refused
+from streams.merge import FetchState, Merge
+from streams.outbox import Outgoing, Relay, pack
+from streams.store.calls import Batch, Meta
+from streams.store.store import Store
+from triggers.book import Book
+from triggers.catalog import Catalog
+from triggers.decisions import Offer
+from triggers.engine import advance, step
+from triggers.errors import Refused
+from triggers.events import TOPICS
+from triggers.judgement import Step
+from triggers.state import PART_LETTERS, Customer
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+
+#: How long after a due time a fetch must have been sent that found nothing more (clock skew
+#: between broker and worker).
+TIMER_MARGIN_MS = 250
+#: Timers of so many customers fire in one batch, so that fresh events are not starved.
+TIMERS_PER_BATCH = 200
+_IDLE_S = 0.05
+_NEVER = 2**62
+
+
+class Observer(Protocol):
+    """Counts what happens; the metrics table implements it."""
+
+    def applied(self, partition: "Partition", records: int, out: Step, seconds: float) -> None:
+        """A batch was applied."""
+        ...
+
+    def dead_letter(self, topic: str, reason: str) -> None:
+        """A record was refused."""
+        ...
+
+
+class World:
+    """What all partitions of a worker share. ``book`` is swapped between two batches."""
+
+    def __init__(
+        self,
+        store: Store,
+        door: Door,
+        book: Book,
+        catalog: Catalog,
+        clock: Clock,
+        observer: Observer,
+        settings: "Settings",
+    ) -> None:
+        self.store = store
+        self.door = door
+        self.book = book
+        self.catalog = catalog
+        self.clock = clock
+        self.observer = observer
+        self.settings = settings
+
+
+class _Work:
+    """What one batch gathers before it is applied."""
+
+    def __init__(self) -> None:
+        self.out = Step()
+        self.letters: list[Outgoing] = []
+        self.offsets: dict[str, int] = {}
+        self.changed: dict[str, Customer] = {}
+        self.highest_ms = 0
+
+
+class Partition:
+    """State machine of one partition number, from claim to release."""
+
+    def __init__(
+        self,
+        number: int,
+        world: World,
+        meta: Meta,
+        relay: Relay,
+        topics: Iterable[str] = TOPICS,
+    ) -> None:
+        """``meta`` is what the claim answered: token, offsets and the number of the next call."""
+        self.number = number
+        self.relay = relay
+        self.offsets: dict[str, int | None] = {t: meta.offsets.get(t) for t in topics}
+        self._world = world
+        self._token = meta.token
+        self._call = meta.number
+        self._merge = Merge(tuple(topics), world.settings.buffer_records)
+        self._cache: dict[str, Customer] = {}
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._next_due: int | None = None  # None: ask the store
+        self._budget = world.settings.timers_per_second
+        self._budget_s = 0
+        self.applied_at = wall_ms()  # machine clock of the last applied batch
+
+    # -- intake ----------------------------------------------------------------------------
+
+    def add(self, topic: str, records: list[Any], received_ms: int) -> None:
+        """Take fetched records of one topic."""
+        self._merge.add(topic, records, received_ms)
+        self._wake.set()
+
+    def learn(self, topic: str, state: FetchState) -> None:
+        """Take what a fetch answer told about one topic."""
+        self._merge.learn(topic, state)
+        self._wake.set()
+
+    def full_topics(self) -> list[str]:
+        """Topics that are not to be fetched now."""
+        return self._merge.full()
+
+    def blockers(self) -> list[str]:
+        """Topics that hold waiting records back."""
+        return self._merge.blockers()
+
+    @property
+    def waiting(self) -> int:
+        """Records that wait in the buffers."""
+        return self._merge.size
+
+    def stop(self) -> None:
+        """Let :meth:`run` return after the batch in hand."""
+        self._stopping = True
+        self._wake.set()
+
+    # -- the loop --------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Apply batches until stopped; any error ends the worker."""
+        while not self._stopping:
+            self._wake.clear()
+            if not await self.turn():
+                await self._pause()
+
+    async def _pause(self) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), _IDLE_S)
+        except TimeoutError:
+            await self.trim()
+
+    async def turn(self) -> bool:
+        """Apply one batch of records and due timers; whether there was anything to do."""
+        world = self._world
+        await self.relay.room()
+        records = self._merge.take(world.settings.batch_records)
+        due = await self._due_customers()
+        if not records and not due:
+            return False
+        work = _Work()
+        if records:
+            await self._decide(records, work)
+        if due:
+            await self._fire(due, work)
+        await self._commit(work, len(records))
+        return True
+
+    async def _decide(self, records: list[tuple[str, Any]], work: _Work) -> None:
+        """Decode the records, load their customers, and let the engine decide in order."""
+        world = self._world
+        door, number = world.door, self.number
+        now = world.clock.now_ms()
+        decoded: list[tuple[Any, str, Any]] = []
+        missing: set[str] = set()
+        cache = self._cache
+        for topic, record in records:
+            work.offsets[topic] = record.offset + 1
+            try:
+                event = door.decode(
+                    topic, number, record.key, record.value, record.headers, record.timestamp, now
+                )
+            except Refused as refused:
+                self._refuse(refused.reason, refused.detail, topic, record, work)
+                continue
+            if event.subject not in cache:
+                missing.add(event.subject)
+            decoded.append((event, topic, record))
+        if missing:
+            await self._load(missing)
+        book, catalog, out, changed = world.book, world.catalog, work.out, work.changed
+        for event, topic, record in decoded:
+            customer = cache[event.subject]
+            step(customer, event, record.timestamp, book, catalog, crc32(record.value), out)
+            if out.conflict:
+                detail = "another body came under this source and id within 72 h"
+                self._refuse("id_conflict", detail, topic, record, work)
+            changed[event.subject] = customer
+        work.highest_ms = max((record.timestamp for _, record in records), default=0)
+
+    def _refuse(self, reason: str, detail: str, topic: str, record: Any, work: _Work) -> None:
+        key, value, headers = dead_letter(
+            reason, detail, topic, self.number, record.offset, record.key, record.value
+        )
+        place = f"{topic}/{self.number}/{record.offset}"
+        work.letters.append(Outgoing("dead-letters", key, value, place, headers))
+        self._world.observer.dead_letter(topic, reason)
+
+    async def _load(self, ids: Iterable[str]) -> None:
+        """Bring customers into the cache, making room by dropping the longest-known ones."""
+        wanted = [customer_id.encode() for customer_id in ids]
+        stored = await self._world.store.load(self.number, wanted, PART_LETTERS)
+        cache = self._cache
+        for raw_id in wanted:
+            customer_id = raw_id.decode()
+            cache[customer_id] = Customer(customer_id, stored.get(raw_id))
+
+    async def _due_customers(self) -> list[tuple[str, int]]:
+        """Customers whose timers the clock may fire now, in due order."""
+        world = self._world
+        horizon = min(
+            world.clock.now_ms(), self._merge.read_up_to(world.clock.at, TIMER_MARGIN_MS)
+        )
+        if self._next_due is None:
+            self._next_due = await world.store.next_due(self.number) or _NEVER
+        if self._next_due > horizon or not self._may_fire():
+            return []
+        found = await world.store.due(self.number, horizon, min(TIMERS_PER_BATCH, self._budget))
+        self._budget -= len(found)
+        self._next_due = None
+        return [(raw.decode(), horizon) for raw, _ in found]
+
+    def _may_fire(self) -> bool:
+        """Whether this second's share of due timers is not used up (events go on meanwhile)."""
+        second = wall_ms() // 1000
+        if second != self._budget_s:
+            self._budget_s = second
+            self._budget = self._world.settings.timers_per_second
+        return self._budget > 0
+
+    async def _fire(self, due: list[tuple[str, int]], work: _Work) -> None:
+        world = self._world
+        missing = [customer_id for customer_id, _ in due if customer_id not in self._cache]
+        if missing:
+            await self._load(missing)
+        for customer_id, horizon in due:
+            customer = self._cache[customer_id]
+            advance(customer, horizon, world.book, world.catalog, work.out)
+            work.changed[customer_id] = customer
+
+    # -- the atomic step -------------------------------------------------------------------
+
+    async def _commit(self, work: _Work, count: int) -> None:
+        world = self._world
+        docs: dict[tuple[bytes, str], bytes] = {}
+        due: dict[bytes, int | None] = {}
+        for customer_id, customer in work.changed.items():
+            raw_id = customer_id.encode()
+            for letter, packed in customer.take_changes():
+                docs[raw_id, letter] = packed
+            due_ms = customer.due_ms()
+            if due_ms != customer.stored_due:
+                customer.stored_due = due_ms
+                due[raw_id] = due_ms or None
+                if due_ms and self._next_due is not None and due_ms < self._next_due:
+                    self._next_due = due_ms
+        records = _outgoing(work.out)
+        records += work.letters
+        relay = self.relay
+        trim_to = relay.done if relay.done > relay.trimmed else None
+        batch = Batch(
+            token=self._token,
+            number=self._call,
+            offsets={t: (n, work.offsets.get(t, n or 0)) for t, n in self.offsets.items()},
+            docs=docs,
+            due=due,
+            outbox=pack(records) if records else b"",
+            book=world.book.digest,
+            trim_to=trim_to,
+            trimmed=dict(relay.offsets) if trim_to is not None else {},
+        )
+        started = wall_ms()
+        await world.store.apply(self.number, batch)
+        if trim_to is not None:
+            relay.trimmed = trim_to
+        for topic, (_, new) in batch.offsets.items():
+            self.offsets[topic] = new
+        if records:
+            relay.put(self._call, records)
+        self._call += 1
+        self.applied_at = wall_ms()
+        world.observer.applied(self, count, work.out, (self.applied_at - started) / 1000)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        surplus = len(self._cache) - self._world.settings.cache_customers
+        if surplus > 0:
+            for customer_id in list(self._cache)[:surplus]:
+                del self._cache[customer_id]
+
+    async def trim(self) -> None:
+        """Tell the store what is acknowledged, when no batch is there to carry it."""
+        relay = self.relay
+        if relay.done > relay.trimmed:
+            done = relay.done
+            await self._world.store.trim(self.number, self._token, done, dict(relay.offsets))
+            relay.trimmed = done
+
+
+def _outgoing(out: Step) -> list[Outgoing]:
+    records = []
+    for offer in out.offers:
+        topic, customer, event_id, value = offer.record()
+        record = Outgoing(topic, customer.encode(), value, event_id)
+        if isinstance(offer, Offer):
+            record.at, record.until = offer.at, offer.valid_until
+            record.due = offer.trigger.due_ms or offer.at
+            record.skip_after_ms = offer.skip_after_ms
+        records.append(record)
+    for decision in out.decisions:
+        topic, customer, event_id, value = decision.record()
+        records.append(Outgoing(topic, customer.encode(), value, event_id))
+    return records

@@ -1,0 +1,77 @@
+"""What our own output already holds: read back at a claim, so that nothing is sent twice.
+
+Between publishing an entry and trimming it a worker can die, and a store can be set back to an
+older state; both decide again what was sent already, under the same ids. So whoever claims a
+partition reads its output topics from the offset below which all is trimmed to the end, and the
+relay leaves out what it finds there.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import TopicPartition
+
+#: Ids kept for one partition; more would mean that the store lost days.
+IDS_MAX = 2_000_000
+_TIMEOUT_MS = 2_000
+
+
+class _Id(msgspec.Struct, gc=False):
+    id: str
+
+
+_id = msgspec.json.Decoder(_Id).decode
+
+
+def record_id(headers: Any, value: bytes | None) -> str:
+    """The id under which the relay knows a record: a dead letter's place, else the event's id."""
+    named = dict(headers or ())
+    if "offset" in named:
+        return b"/".join(named[name] for name in ("topic", "partition", "offset")).decode()
+    return _id(value or b"{}").id
+
+
+async def read_back(
+    options: Mapping[str, Any], prefix: str, starts: Mapping[tuple[str, int], int]
+) -> dict[int, set[str]]:
+    """Ids found in our output, by partition.
+
+    ``options`` reach Kafka (``Settings.kafka_options``); ``starts`` maps (output topic without
+    prefix, partition) to the offset to begin at, 0 for topics that nothing is known of.
+    """
+    found: dict[int, set[str]] = {partition: set() for _, partition in starts}
+    consumer = AIOKafkaConsumer(
+        **options, enable_auto_commit=False, isolation_level="read_committed", fetch_max_wait_ms=50
+    )
+    await consumer.start()
+    try:
+        wanted = {TopicPartition(prefix + topic, p): start for (topic, p), start in starts.items()}
+        if not wanted:
+            return found
+        consumer.assign(list(wanted))
+        ends = await consumer.end_offsets(list(wanted))
+        begins = await consumer.beginning_offsets(list(wanted))
+        left = {}
+        for tp, start in wanted.items():
+            begin = max(start, begins[tp])
+            if begin < ends[tp]:
+                left[tp] = ends[tp]
+                consumer.seek(tp, begin)
+            else:
+                consumer.pause(tp)
+        while left:
+            batches = await consumer.getmany(*left, timeout_ms=_TIMEOUT_MS)
+            for tp, records in batches.items():
+                ids = found[tp.partition]
+                for record in records:
+                    if record.offset < ends[tp] and len(ids) < IDS_MAX:
+                        ids.add(record_id(record.headers, record.value))
+            for tp in list(left):
+                if await consumer.position(tp) >= left[tp]:
+                    del left[tp]
+                    consumer.pause(tp)
+    finally:
+        await consumer.stop()
+    return found

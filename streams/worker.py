@@ -1,0 +1,177 @@
+"""One worker process: everything is put together here, and taken apart in order.
+
+Start: settings, logs, rule book, store, topics, catalogue; then Faust joins the group and the
+partitions it is given are claimed. Stop (SIGTERM): the batch in hand is finished, what is decided
+is published, the group is left. Anything unexpected ends the process with status 1, and whoever
+takes over reads on from where the store stands.
+"""
+
+import asyncio
+import gc
+import os
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from streams import log as logs
+from streams.app import App, create_app, run_app
+from streams.catalog import CatalogReader
+from streams.clock import make_clock, wall_ms
+from streams.codec import Door
+from streams.errors import PreconditionError, StreamsError, UsageError
+from streams.intake import Intake
+from streams.observer import WorkerObserver
+from streams.partition import World
+from streams.rulefiles import RuleFolder
+from streams.settings import Settings
+from streams.store.store import Store
+from streams.topics import check_topics, output_topics
+from streams.web.server import WebServer
+from triggers.catalog import Catalog
+from triggers.events import TOPICS
+
+log = structlog.get_logger(__name__)
+
+_TICK_S = 1.0
+
+
+class StalledError(StreamsError):
+    """Records that may be applied wait, and nothing was applied for too long."""
+
+
+def run_worker(settings: Settings) -> int:
+    """Run one worker until SIGTERM or a crash; the exit status."""
+    if settings.rules is None:
+        raise UsageError("no rule book: give --rules DIR or TSUIDE_RULES")
+    logs.configure(settings)
+    try:
+        code = asyncio.run(_Worker(settings, settings.rules).run())
+    except PreconditionError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if code:
+        # A consumer thread may hang in a dead connection; the process must end all the same.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+class _Worker:
+    def __init__(self, settings: Settings, rules: Path) -> None:
+        self._settings = settings
+        self._folder = RuleFolder(rules)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def run(self) -> int:
+        """Start everything, run until told to stop, and stop everything."""
+        settings = self._settings
+        book = self._folder.load()
+        store = await self._connect()
+        observer = WorkerObserver(book)
+        outputs = output_topics(book)
+        partitions = check_topics(settings, book)
+        settings = settings.model_copy(update={"partitions": partitions})
+        clock = make_clock(settings.clock)
+        door = Door(partitions)
+        world = World(store, door, book, Catalog(), clock, observer, settings)
+        reader = CatalogReader(
+            settings.kafka_options(), settings.prefix, world.catalog, door, observer.dead_letter
+        )
+        count = await reader.read_whole()
+        log.info("catalogue read", records=count, skus=len(world.catalog.skus()))
+        app: App
+
+        async def crash(error: BaseException) -> None:
+            await app.crash(error)
+
+        intake = Intake(world, lambda: app.sender, outputs, crash)
+        app = create_app(settings, intake, TOPICS)
+        observer.watch(world, intake)
+        web = WebServer(settings, lambda: _status(intake, app))
+        await web.start()
+        self._begin(self._guard(reader.follow(), crash), "catalogue")
+        self._begin(self._guard(self._watch_stall(intake), crash), "watchdog")
+        self._begin(self._guard(self._watch_rules(world, observer), crash), "rules")
+        gc.collect()
+        gc.freeze()  # the catalogue and the modules stay; collecting them again finds nothing
+        gc.set_threshold(50_000, 20, 50)
+        try:
+            return await run_app(app)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await reader.stop()
+            await web.stop()
+            await store.close()
+
+    async def _connect(self) -> Store:
+        settings = self._settings
+        store = await Store.connect(settings.redis_url(), settings.prefix)
+        findings = await store.check_server()
+        for finding in findings:
+            log.warning("store", finding=finding.text)
+        fatal = [finding.text for finding in findings if finding.fatal]
+        if fatal:
+            raise PreconditionError("; ".join(fatal))
+        await store.ensure_functions()
+        return store
+
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+    async def _guard(self, work: Coroutine[Any, Any, None], crash: Any) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            await crash(error)
+
+    async def _watch_stall(self, intake: Intake) -> None:
+        """End the process when records that may be applied wait and nothing is applied."""
+        most_ms = self._settings.watchdog_seconds * 1000
+        while True:
+            await asyncio.sleep(_TICK_S)
+            for number, partition in intake.partitions.items():
+                idle_ms = wall_ms() - partition.applied_at
+                if partition.waiting and not partition.blockers() and idle_ms > most_ms:
+                    raise StalledError(
+                        f"partition {number}: {partition.waiting} records wait and nothing was "
+                        f"applied for {idle_ms // 1000} s"
+                    )
+
+    async def _watch_rules(self, world: World, observer: WorkerObserver) -> None:
+        """Swap the book when the folder holds another good one; report a faulty one."""
+        while True:
+            await asyncio.sleep(self._settings.rules_poll_seconds)
+            book = await asyncio.to_thread(self._folder.poll)
+            if book is not None and book.digest != world.book.digest:
+                # Partitions read the book once for each batch, so it changes between two.
+                world.book = book
+                observer.book_changed(book)
+                log.info("rule book in force", digest=book.digest, rules=len(book.rules))
+            observer.book_faults(len(self._folder.faults))
+
+
+def _status(intake: Intake, app: App) -> dict[str, Any]:
+    """What ``/readyz`` answers: ready when partitions are owned and none is held back."""
+    blocked = sorted({topic for p in intake.partitions.values() for topic in p.blockers()})
+    stuck = [topic for topic in blocked if _held_long(intake, topic)]
+    return {
+        "ready": bool(intake.partitions) and not app.rebalancing and not stuck,
+        "partitions": sorted(intake.partitions),
+        "blocked": stuck,
+    }
+
+
+def _held_long(intake: Intake, topic: str) -> bool:
+    """Whether a topic that cannot be fetched has held a partition back for over 5 s."""
+    return any(
+        topic in partition.blockers() and wall_ms() - partition.applied_at > 5_000
+        for partition in intake.partitions.values()
+    )
