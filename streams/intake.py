@@ -94,14 +94,12 @@ class Intake:
         for number, meta in metas.items():
             await self._begin(number, meta, known.get(number, set()))
         log.info("claimed", partitions=numbers, generation=generation)
-        return {
-            tp: metas[tp.partition].offsets.get(self._topics[tp.topic], -1) or -1 for tp in tps
-        }
+        return {tp: metas[tp.partition].offsets.get(self._topics[tp.topic], -1) or -1 for tp in tps}
 
     async def _begin(self, number: int, meta: Meta, known: set[str]) -> None:
         world = self._world
         observer = world.observer
-        relay = Relay(number, self._sender(), known, None, observer.sent, world.settings.prefix)
+        relay = Relay(number, self._sender(), known, observer.sent, world.settings.prefix)
         relay.offsets.update(meta.trimmed)
         partition = Partition(number, world, meta, relay)
         for entry, blob in await world.store.outbox(number):

@@ -85,18 +85,14 @@ class Relay:
         partition: int,
         sender: Sender,
         known: set[str],
-        recheck: Recheck | None,
         on_sent: Callable[[list[Outgoing]], None],
         prefix: str = "",
     ) -> None:
-        """``known`` holds ids that the output topics already have: they are not sent again.
-
-        ``recheck`` looks again at records before they leave (late offers); None sends all.
-        """
+        """``known`` holds ids that the output topics already have: they are not sent again."""
         self._partition = partition
         self._sender = sender
         self._known = known
-        self._recheck = recheck
+        self.recheck: Recheck | None = None  # looks again at offers before they leave
         self._on_sent = on_sent
         self._prefix = prefix
         self._queue: deque[tuple[int, list[Outgoing]]] = deque()
@@ -173,12 +169,13 @@ class Relay:
     async def _checked(self, records: list[Outgoing]) -> list[Outgoing]:
         if self._known:
             records = [record for record in records if not self._is_known(record)]
-        if self._recheck is None:
+        if self.recheck is None:
             return records
         checked: list[Outgoing] = []
         for record in records:
-            checked += await self._recheck(record) if record.at else [record]
-        return checked
+            checked += await self.recheck(record) if record.at else [record]
+        # What a late offer became may have been sent before a crash, too.
+        return [record for record in checked if not self._is_known(record)]
 
     def _is_known(self, record: Outgoing) -> bool:
         if record.id in self._known:

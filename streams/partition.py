@@ -15,6 +15,7 @@ from streams.deadletters import dead_letter
 from triggers.errors import Refused
 from streams.merge import FetchState, Merge
 from streams.outbox import Outgoing, Relay, pack
+from streams.sending import LateCheck, hold, take_held
 from streams.store.calls import Batch, Meta
 from streams.store.store import Store
 from triggers.book import Book
@@ -73,14 +74,14 @@ class World:
 
 
 class _Work:
-    """What one batch gathers before it is applied."""
+    """What one batch gathers before it is applied, under one rule book."""
 
-    def __init__(self) -> None:
+    def __init__(self, book: Book) -> None:
+        self.book = book
         self.out = Step()
-        self.letters: list[Outgoing] = []
+        self.records: list[Outgoing] = []  # dead letters and offers whose hold is over
         self.offsets: dict[str, int] = {}
         self.changed: dict[str, Customer] = {}
-        self.highest_ms = 0
 
 
 class Partition:
@@ -106,6 +107,10 @@ class Partition:
         self._wake = asyncio.Event()
         self._stopping = False
         self._next_due: int | None = None  # None: ask the store
+        self._holds: list[tuple[str, int, Outgoing, asyncio.Future[None]]] = []
+        relay.recheck = LateCheck(
+            world.clock, lambda: world.book, world.catalog, self._find, self._hold
+        )
         self._budget = world.settings.timers_per_second
         self._budget_s = 0
         self.applied_at = wall_ms()  # machine clock of the last applied batch
@@ -161,15 +166,35 @@ class Partition:
         await self.relay.room()
         records = self._merge.take(world.settings.batch_records)
         due = await self._due_customers()
-        if not records and not due:
+        if not records and not due and not self._holds:
             return False
-        work = _Work()
+        work = _Work(world.book)
         if records:
             await self._decide(records, work)
         if due:
             await self._fire(due, work)
+        holds, self._holds = self._holds, []
+        await self._load_missing(customer_id for customer_id, _, _, _ in holds)
+        for customer_id, until_ms, record, _ in holds:
+            customer = self._cache[customer_id]
+            hold(customer, until_ms, record)
+            work.changed[customer_id] = customer
         await self._commit(work, len(records))
+        for *_, stored in holds:
+            stored.set_result(None)
         return True
+
+    async def _hold(self, customer_id: str, until_ms: int, record: Outgoing) -> None:
+        """Keep a late offer with its customer; returns when the store has it."""
+        stored = asyncio.get_running_loop().create_future()
+        self._holds.append((customer_id, until_ms, record, stored))
+        self._wake.set()
+        await stored
+
+    async def _find(self, customer_id: str) -> Customer:
+        """A customer as it stands now, for a look only."""
+        await self._load_missing([customer_id])
+        return self._cache[customer_id]
 
     async def _decide(self, records: list[tuple[str, Any]], work: _Work) -> None:
         """Decode the records, load their customers, and let the engine decide in order."""
@@ -191,9 +216,8 @@ class Partition:
             if event.subject not in cache:
                 missing.add(event.subject)
             decoded.append((event, topic, record))
-        if missing:
-            await self._load(missing)
-        book, catalog, out, changed = world.book, world.catalog, work.out, work.changed
+        await self._load_missing(missing)
+        book, catalog, out, changed = work.book, world.catalog, work.out, work.changed
         for event, topic, record in decoded:
             customer = cache[event.subject]
             step(customer, event, record.timestamp, book, catalog, crc32(record.value), out)
@@ -201,31 +225,31 @@ class Partition:
                 detail = "another body came under this source and id within 72 h"
                 self._refuse("id_conflict", detail, topic, record, work)
             changed[event.subject] = customer
-        work.highest_ms = max((record.timestamp for _, record in records), default=0)
 
     def _refuse(self, reason: str, detail: str, topic: str, record: Any, work: _Work) -> None:
         key, value, headers = dead_letter(
             reason, detail, topic, self.number, record.offset, record.key, record.value
         )
         place = f"{topic}/{self.number}/{record.offset}"
-        work.letters.append(Outgoing("dead-letters", key, value, place, headers))
+        work.records.append(Outgoing("dead-letters", key, value, place, headers))
         self._world.observer.dead_letter(topic, reason)
 
-    async def _load(self, ids: Iterable[str]) -> None:
-        """Bring customers into the cache, making room by dropping the longest-known ones."""
-        wanted = [customer_id.encode() for customer_id in ids]
-        stored = await self._world.store.load(self.number, wanted, PART_LETTERS)
+    async def _load_missing(self, ids: Iterable[str]) -> None:
+        """Bring the customers that are not in the cache into it."""
         cache = self._cache
+        wanted = [customer_id.encode() for customer_id in ids if customer_id not in cache]
+        if not wanted:
+            return
+        stored = await self._world.store.load(self.number, wanted, PART_LETTERS)
         for raw_id in wanted:
             customer_id = raw_id.decode()
-            cache[customer_id] = Customer(customer_id, stored.get(raw_id))
+            # The relay may have brought it in while we waited; there must be one of it.
+            cache.setdefault(customer_id, Customer(customer_id, stored.get(raw_id)))
 
     async def _due_customers(self) -> list[tuple[str, int]]:
         """Customers whose timers the clock may fire now, in due order."""
         world = self._world
-        horizon = min(
-            world.clock.now_ms(), self._merge.read_up_to(world.clock.at, TIMER_MARGIN_MS)
-        )
+        horizon = min(world.clock.now_ms(), self._merge.read_up_to(world.clock.at, TIMER_MARGIN_MS))
         if self._next_due is None:
             self._next_due = await world.store.next_due(self.number) or _NEVER
         if self._next_due > horizon or not self._may_fire():
@@ -245,12 +269,11 @@ class Partition:
 
     async def _fire(self, due: list[tuple[str, int]], work: _Work) -> None:
         world = self._world
-        missing = [customer_id for customer_id, _ in due if customer_id not in self._cache]
-        if missing:
-            await self._load(missing)
+        await self._load_missing(customer_id for customer_id, _ in due)
         for customer_id, horizon in due:
             customer = self._cache[customer_id]
-            advance(customer, horizon, world.book, world.catalog, work.out)
+            advance(customer, horizon, work.book, world.catalog, work.out)
+            work.records += take_held(customer, horizon)
             work.changed[customer_id] = customer
 
     # -- the atomic step -------------------------------------------------------------------
@@ -270,7 +293,7 @@ class Partition:
                 if due_ms and self._next_due is not None and due_ms < self._next_due:
                     self._next_due = due_ms
         records = _outgoing(work.out)
-        records += work.letters
+        records += work.records
         relay = self.relay
         trim_to = relay.done if relay.done > relay.trimmed else None
         batch = Batch(
@@ -280,7 +303,7 @@ class Partition:
             docs=docs,
             due=due,
             outbox=pack(records) if records else b"",
-            book=world.book.digest,
+            book=work.book.digest,
             trim_to=trim_to,
             trimmed=dict(relay.offsets) if trim_to is not None else {},
         )

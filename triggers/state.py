@@ -13,6 +13,7 @@ letter   part    holds
 ``a``    armed   the events that armed the pending timers
 ``h``    history views and problems
 ``s``    seen    repeats: packed (time, id digest, body checksum) of recent events
+``l``    held    offers that wait for the end of quiet hours before they are sent late
 =======  ======  ====================================================================
 """
 
@@ -37,6 +38,7 @@ MAX_CONTRACTS = 10
 MAX_DEPLOYED = 20
 SEEN_MS = 72 * 3_600_000
 MAX_SEEN = 256
+MAX_HELD = 50
 SCHEMA = 1
 
 
@@ -120,6 +122,7 @@ class Now(msgspec.Struct, array_like=True, gc=False):
     declined: int = 0
     last_decline_reason: str = ""
     entered_by_downsell: bool = False
+    held_until: int = 0  # when the first of the held offers may be sent
 
 
 class Order(msgspec.Struct, array_like=True, gc=False):
@@ -182,13 +185,14 @@ PARTS: dict[str, tuple[str, type]] = {
     "armed": ("a", Armed),
     "history": ("h", History),
     "seen": ("s", bytes),
+    "held": ("l", list[tuple[int, bytes]]),
 }
 PART_LETTERS = "".join(letter for letter, _ in PARTS.values())
 _encode = msgspec.msgpack.Encoder().encode
 _DECODE: dict[str, Any] = {
     name: msgspec.msgpack.Decoder(kind).decode for name, (_, kind) in PARTS.items()
 }
-_FRESH = {name: (kind if name != "orders" else list) for name, (_, kind) in PARTS.items()}
+_FRESH = {name: (list if name in ("orders", "held") else kind) for name, (_, kind) in PARTS.items()}
 _FRESH["owned"] = dict
 
 
@@ -259,9 +263,10 @@ class Customer:
         return self.part("history")  # type: ignore[no-any-return]
 
     def due_ms(self) -> int:
-        """The earliest due time of the pending timers, 0 when there is none."""
-        timers = self.now.timers
-        return min([timer.due_ms for timer in timers]) if timers else 0
+        """When the clock has to look at this customer next, 0 for never."""
+        now = self.now
+        due = min([timer.due_ms for timer in now.timers]) if now.timers else 0
+        return min(due, now.held_until) if due and now.held_until else due or now.held_until
 
     def wipe(self, gone: str, at_ms: int) -> None:
         """Forget everything but that the customer is ``gone`` (erased or objected)."""
@@ -289,6 +294,6 @@ class Customer:
 
 
 def _is_fresh(name: str, value: Any) -> bool:
-    if name in ("orders", "owned"):
+    if name in ("orders", "owned", "held"):
         return not value
     return bool(value == _FRESH[name]())

@@ -1,0 +1,99 @@
+"""The relay sends in order, waits for acknowledgements, and knows what was sent before."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from streams.outbox import ENTRIES_MAX, Outgoing, Relay, pack, unpack
+
+
+class Acked(NamedTuple):
+    next_offset: int
+
+
+class Log:
+    """An output log, as the producer's seam shows it; ``open`` lets acknowledgements out."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, list[bytes]] = {}
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def send_batch(self, topic: str, partition: int, records: Sequence[Any]) -> Acked:
+        await self.open.wait()
+        log = self.records.setdefault(topic, [])
+        log += [value for _, value, _, _ in records]
+        return Acked(len(log))
+
+
+def outgoing(topic: str, name: str) -> Outgoing:
+    return Outgoing(topic, b"c1", name.encode(), name)
+
+
+def make_relay(log: Log, known: set[str] | None = None) -> tuple[Relay, list[str]]:
+    sent: list[str] = []
+    relay = Relay(3, log, known or set(), lambda out: sent.extend(r.id for r in out), "x-")
+    return relay, sent
+
+
+def run_relay(log: Log, relay: Relay, entries: list[tuple[int, list[Outgoing]]]) -> None:
+    async def run() -> None:
+        task = asyncio.create_task(relay.run())
+        for number, records in entries:
+            relay.put(number, records)
+        await asyncio.wait_for(relay.flush(), 5)
+        task.cancel()
+
+    asyncio.run(run())
+
+
+def test_entries_are_sent_in_order_to_their_topics_and_counted_when_acknowledged() -> None:
+    log = Log()
+    relay, sent = make_relay(log)
+    run_relay(
+        log,
+        relay,
+        [
+            (4, [outgoing("decisions", "a"), outgoing("offers.email", "b")]),
+            (7, [outgoing("decisions", "c")]),
+        ],
+    )
+    assert log.records == {"x-decisions": [b"a", b"c"], "x-offers.email": [b"b"]}
+    assert relay.done == 7
+    assert relay.offsets == {"decisions": 2, "offers.email": 1}
+    assert sorted(sent) == ["a", "b", "c"]
+
+
+def test_what_the_output_holds_already_is_not_sent_again() -> None:
+    log = Log()
+    relay, _ = make_relay(log, {"a"})
+    run_relay(log, relay, [(1, [outgoing("decisions", "a"), outgoing("decisions", "b")])])
+    assert log.records == {"x-decisions": [b"b"]}
+    assert relay.done == 1
+
+
+def test_a_full_queue_makes_the_partition_wait_until_something_is_acknowledged() -> None:
+    async def run() -> None:
+        log = Log()
+        log.open.clear()
+        relay, _ = make_relay(log)
+        task = asyncio.create_task(relay.run())
+        for number in range(1, ENTRIES_MAX + 1):
+            relay.put(number, [outgoing("decisions", str(number))])
+        waiting = asyncio.create_task(relay.room())
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        assert relay.done == 0
+        log.open.set()
+        await asyncio.wait_for(waiting, 5)
+        task.cancel()
+
+    asyncio.run(run())
+
+
+def test_an_entry_survives_packing() -> None:
+    records = [
+        Outgoing("dead-letters", None, b"\x00\xff", "cart/1/2", [("reason", b"not_json")]),
+        Outgoing("offers.push", b"c", b"{}", "id", None, 1, 2, 3, 4),
+    ]
+    assert unpack(pack(records)) == records
