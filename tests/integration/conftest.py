@@ -1,0 +1,33 @@
+"""Services for the integration tests, one of each for a whole run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.kafka_server import KafkaServer, KafkaUnavailableError, start_kafka
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaServer]:
+    """An Apache Kafka broker; where none is possible its tests are skipped, but never in CI."""
+    try:
+        server = start_kafka()
+    except KafkaUnavailableError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"no Apache Kafka here: {error}")
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def own_kafka(kafka: KafkaServer) -> KafkaServer:
+    """The broker of this run, for tests that kill and restart it."""
+    if not kafka.own:
+        pytest.skip("TSUIDE_TEST_KAFKA is somebody's broker: it is not killed")
+    return kafka
