@@ -24,8 +24,8 @@ __all__ = ["App", "AppSettings", "create_app", "run_app"]
 
 log = logging.getLogger(__name__)
 
-SESSION_S = 10
-HEARTBEAT_S = 3
+SESSION_S = 10.0
+HEARTBEAT_S = 3.0
 # Longer than claim and release together; shorter than a request, for a join waits that long.
 REBALANCE_S = 20
 REQUEST_S = 30

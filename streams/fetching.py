@@ -15,7 +15,9 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode import Service
 
-__all__ = ["Assigned", "ConsumerThread", "FetchState", "RebalanceListener", "Round"]
+from streams.merge import FetchState
+
+__all__ = ["Assigned", "ConsumerThread", "RebalanceListener", "Round"]
 
 ROUND_MS_MAX = 50
 ROUND_RECORDS_MAX = 20_000
@@ -23,19 +25,6 @@ FETCH_WAIT_MS = 50
 PARTITION_FETCH_BYTES_MAX = 512 * 1024
 
 T = TypeVar("T")
-
-
-class FetchState(NamedTuple):
-    """What the last successful fetch answer of a topic partition says about its log.
-
-    `position` is the offset that we read next (all before it are handed over), `stable_end` the
-    last stable offset in that answer, `sent_ms` the wall clock when its request was sent. We have
-    read all that was in the log at `sent_ms` when `position >= stable_end`.
-    """
-
-    position: int
-    stable_end: int
-    sent_ms: int
 
 
 class Assigned(NamedTuple):

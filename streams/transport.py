@@ -28,7 +28,8 @@ from faust.types.transports import ConsumerT, ProducerT
 from mode import ServiceT
 
 from streams.assignor import NotColocatedError, colocation_fault
-from streams.fetching import Assigned, ConsumerThread, FetchState, RebalanceListener
+from streams.fetching import Assigned, ConsumerThread, RebalanceListener
+from streams.merge import FetchState
 from streams.producer import Producer
 
 __all__ = ["Consumer", "FetchState", "Intake", "OffsetLostError", "SeekError", "Transport"]

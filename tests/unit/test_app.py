@@ -1,0 +1,77 @@
+"""What the Faust app is told, without a broker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import pytest
+from faust.types import TP
+
+from streams.app import App, create_app
+from streams.assignor import PartitionAssignor, colocation_fault
+from streams.transport import Consumer, Intake, Transport
+
+
+class Given(NamedTuple):
+    kafka: str = "one:9092, two:9093"
+    prefix: str = "shop."
+    group: str = "tsuide"
+    instance: str | None = None
+    data_dir: str = "/nowhere"
+
+
+def with_app(look: Callable[[App], None]) -> None:
+    async def run() -> None:
+        look(create_app(Given(), cast(Intake, None), ["cart", "purchase"]))
+
+    asyncio.run(run())
+
+
+def test_environment_variables_for_faust_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "BROKER_URL": "kafka://elsewhere",
+        "PRODUCER_ACKS": "0",
+        "TABLE_STANDBY_REPLICAS": "0",
+        "BROKER_SESSION_TIMEOUT": "99",
+        "PROCESSING_GUARANTEE": "exactly_once",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    def look(app: App) -> None:
+        assert [str(url) for url in app.conf.broker] == ["kafka://one:9092", "kafka://two:9093"]
+        assert app.conf.producer_acks == -1
+        assert app.conf.table_standby_replicas == 1
+        assert app.conf.broker_session_timeout == 10
+        assert cast(Any, app.conf).processing_guarantee.value == "at_least_once"
+
+    with_app(look)
+
+
+def test_our_transport_consumer_producer_and_assignor_are_in_place() -> None:
+    def look(app: App) -> None:
+        assert isinstance(app.transport, Transport)
+        assert isinstance(app.consumer, Consumer)
+        assert app.sender._settings_extra() == {"acks": "all", "enable_idempotence": True}
+        assert isinstance(app.assignor, PartitionAssignor)
+        assert app.assignor.replicas == 0
+        assert app.topics_in == ("shop.cart", "shop.purchase")
+        assert logging.getLogger("aiokafka").getEffectiveLevel() > logging.DEBUG
+
+    with_app(look)
+
+
+def test_partitions_that_do_not_lie_together_are_named() -> None:
+    def counts(topic: str) -> int | None:
+        return {"cart": 4, "usage": 8}.get(topic)
+
+    together = {TP(topic, part) for topic in ("cart", "usage") for part in (1, 3)}
+    assert colocation_fault(together, ["cart", "usage"], counts) is None
+    assert colocation_fault(set(), ["cart", "usage"], counts) is None
+    fault = colocation_fault(together - {TP("usage", 3)}, ["cart", "usage", "feedback"], counts)
+    assert fault is not None
+    assert "cart [1, 3] of 4 partitions" in fault
+    assert "usage [1] of 8 partitions" in fault
+    assert "feedback [] of no partitions" in fault
