@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 8
+STORM_S = 25
 
 
 def until(what: Callable[[], Any], within_s: float, why: str) -> float:
@@ -168,6 +170,28 @@ def test_a_killed_worker_is_taken_over_and_every_record_is_applied_once(group: G
     assert group.workers["b"].wait(20) == 0
     # The key (topic, partition, offset) is unique, so the count says once, not twice.
     assert group.applied() == sent
+
+
+def test_whatever_the_group_goes_through_every_record_is_applied_once(group: Group) -> None:
+    shop = Shop(group.address, group.topics, per_s=1000)
+    chance = random.Random(7)
+    until_s = time.monotonic() + STORM_S
+    born = 0
+    while time.monotonic() < until_s:
+        alive = [name for name, worker in group.workers.items() if worker.poll() is None]
+        if len(alive) < 2 or (len(alive) < 4 and chance.random() < 0.5):
+            born += 1
+            group.start(f"w{born}", session_s=2.0)
+        else:
+            number = chance.choice((signal.SIGKILL, signal.SIGTERM))
+            group.workers[chance.choice(alive)].send_signal(number)
+        time.sleep(chance.uniform(0.2, 2.5))
+    sent = shop.close()
+    group.start("last", session_s=2.0)
+    until(lambda: group.applied() >= sent, 40, f"all {sent} applied")
+    assert group.applied() == sent
+    for name, worker in group.workers.items():
+        assert worker.poll() in (None, 0, -signal.SIGKILL), group.said(name)[-3000:]
 
 
 def test_a_worker_that_is_told_to_stop_leaves_at_once_and_shows_its_offsets(group: Group) -> None:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from faust.types import TP
 
+from streams import app as app_module
 from streams import transport
 from streams.app import create_app, run_app
 from streams.transport import FetchState
@@ -129,6 +130,8 @@ if __name__ == "__main__":
     arguments = json.loads(sys.argv[1])
     if arguments.get("fault") == "slow":
         transport.SEEK_S_MAX = 1.0
+    if "session_s" in arguments:
+        app_module.SESSION_S, app_module.HEARTBEAT_S = arguments["session_s"], 0.5
     code = asyncio.run(main(arguments))
     if code:
         os._exit(code)
