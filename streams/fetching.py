@@ -17,7 +17,7 @@ from mode import Service
 
 from streams.merge import FetchState
 
-__all__ = ["Assigned", "ConsumerThread", "RebalanceListener", "Round"]
+__all__ = ["Assigned", "ConsumerThread", "NameTakenError", "RebalanceListener", "Round"]
 
 ROUND_MS_MAX = 50
 ROUND_RECORDS_MAX = 20_000
@@ -25,6 +25,10 @@ FETCH_WAIT_MS = 50
 PARTITION_FETCH_BYTES_MAX = 512 * 1024
 
 T = TypeVar("T")
+
+
+class NameTakenError(RuntimeError):
+    """The group dropped this named worker: most likely another runs under the same name."""
 
 
 class Assigned(NamedTuple):
@@ -54,14 +58,21 @@ class RebalanceListener(driver.ConsumerRebalanceListener):
     """Closes the gate before anything else of a revocation happens, on the consumer thread."""
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> Awaitable[Any]:
-        """Close the gate, then let Faust go on."""
-        cast(ConsumerThread, self._thread).close_gate()
-        return super().on_partitions_revoked(revoked)
+        """Close the gate, then let Faust go on, unless another worker has our name."""
+        thread = cast(ConsumerThread, self._thread)
+        thread.close_gate()
+        return thread.give_up() if thread.name_taken() else super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Note that we are in the group, then let Faust go on."""
+        cast(ConsumerThread, self._thread).joined = True
+        await super().on_partitions_assigned(assigned)
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """aiokafka's consumer on its own thread; methods with `_` in front run on it."""
 
+    joined: bool = False
     _gate: Assigned | None = None
     _opened_ms: int = 0
     _sent_ms: dict[TopicPartition, int]
@@ -123,6 +134,26 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def close_gate(self) -> None:
         """Hand over nothing more until the next `seek_and_open`."""
         self._gate = None
+
+    def name_taken(self) -> bool:
+        """Whether the group has forgotten us although our name keeps our place in it."""
+        consumer = self._ensure_consumer()
+        named = self.app.conf.consumer_group_instance_id is not None
+        return named and self.joined and not consumer._coordinator.member_id
+
+    async def give_up(self) -> None:
+        """End the worker instead of joining again.
+
+        aiokafka's heartbeats do not say our name, so Kafka cannot tell us that we are fenced off;
+        joining again would take the name back, and the two would take turns for ever.
+        """
+        fault = NameTakenError(
+            f"another worker has joined as {self.app.conf.consumer_group_instance_id!r}, or this "
+            "one was halted for longer than its session lasts"
+        )
+        asyncio.run_coroutine_threadsafe(self.consumer.crash(fault), self.parent_loop)
+        # Anything else that a callback raises is logged and dropped; this ends the membership.
+        raise asyncio.CancelledError
 
     def _note_send_times(self, fetcher: Any) -> None:
         # aiokafka notes when an answer arrived; whether we are caught up with time t is told by
