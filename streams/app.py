@@ -24,8 +24,7 @@ __all__ = ["App", "AppSettings", "create_app", "run_app"]
 
 log = logging.getLogger(__name__)
 
-SESSION_S = 10.0
-HEARTBEAT_S = 3.0
+HEARTBEAT_S_MAX = 3.0
 # Longer than claim and release together; shorter than a request, for a join waits that long.
 REBALANCE_S = 20
 REQUEST_S = 30
@@ -53,8 +52,15 @@ class AppSettings(Protocol):
         """Static membership: a restart within the session timeout moves no partitions."""
 
     @property
+    def session_seconds(self) -> float:
+        """How long a silent worker keeps its partitions."""
+
+    @property
     def data_dir(self) -> Path | str:
         """Given to Faust, which writes nothing there."""
+
+    def kafka_options(self) -> dict[str, Any]:
+        """Addresses and credentials as aiokafka calls them."""
 
 
 class Settings(FaustSettings):
@@ -76,6 +82,7 @@ class App(faust.App):
     Settings = Settings
     intake: Intake
     topics_in: tuple[str, ...]
+    kafka_options: dict[str, Any]
 
     def _new_transport(self) -> TransportT:
         return Transport(self.conf.broker_consumer, self)
@@ -107,8 +114,8 @@ def create_app(settings: AppSettings, intake: Intake, topics: Sequence[str]) -> 
         settings.group,
         broker=";".join(f"kafka://{address.strip()}" for address in settings.kafka.split(",")),
         broker_client_id=f"tsuide-{settings.instance or f'{socket.gethostname()}-{os.getpid()}'}",
-        broker_session_timeout=SESSION_S,
-        broker_heartbeat_interval=HEARTBEAT_S,
+        broker_session_timeout=settings.session_seconds,
+        broker_heartbeat_interval=min(HEARTBEAT_S_MAX, settings.session_seconds / 3),
         broker_rebalance_timeout=REBALANCE_S,
         broker_request_timeout=REQUEST_S,
         broker_max_poll_interval=300,
@@ -132,6 +139,8 @@ def create_app(settings: AppSettings, intake: Intake, topics: Sequence[str]) -> 
         datadir=Path(settings.data_dir) / "faust",
     )
     app.intake = intake
+    # Faust's own credentials know no client certificates; aiokafka is told directly.
+    app.kafka_options = settings.kafka_options()
     app.topics_in = tuple(settings.prefix + topic for topic in topics)
     app.topics.add(app.topic(*app.topics_in))
     return app

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from aiokafka.errors import KafkaTimeoutError
 from faust.transport.drivers import aiokafka as driver
@@ -34,6 +34,10 @@ class Producer(driver.Producer):
         # Idempotent: a retry after a lost answer neither doubles nor reorders; aiokafka then
         # retries until the broker is back.
         return {"acks": "all", "enable_idempotence": True}
+
+    def _settings_auth(self) -> Mapping[str, Any]:
+        # The addresses too: what stands here wins over Faust's.
+        return cast(Mapping[str, Any], cast(Any, self.app).kafka_options)
 
     async def send_batch(self, topic: str, partition: int, records: Sequence[Record]) -> Acked:
         """Write `records` in order to one topic partition; return once all are acknowledged.

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 from faust.types import TP
 
-from streams import app as app_module
 from streams import transport
 from streams.app import create_app, run_app
 from streams.transport import FetchState
@@ -38,7 +37,11 @@ class Settings(NamedTuple):
     group: str
     prefix: str = ""
     instance: str | None = None
+    session_seconds: float = 10.0
     data_dir: str = "unused"
+
+    def kafka_options(self) -> dict[str, Any]:
+        return {"bootstrap_servers": [self.kafka]}
 
 
 def open_book(path: Path) -> sqlite3.Connection:
@@ -120,7 +123,12 @@ class BookIntake:
 async def main(given: dict[str, Any]) -> int:
     """Run until told to stop; answer the exit code."""
     intake = BookIntake(Path(given["book"]), given["name"], given.get("fault"))
-    settings = Settings(given["kafka"], given["group"], instance=given.get("instance"))
+    settings = Settings(
+        given["kafka"],
+        given["group"],
+        instance=given.get("instance"),
+        session_seconds=given.get("session_s", 10.0),
+    )
     app = create_app(settings, intake, given["topics"])
     return await run_app(app)
 
@@ -130,8 +138,6 @@ if __name__ == "__main__":
     arguments = json.loads(sys.argv[1])
     if arguments.get("fault") == "slow":
         transport.SEEK_S_MAX = 1.0
-    if "session_s" in arguments:
-        app_module.SESSION_S, app_module.HEARTBEAT_S = arguments["session_s"], 0.5
     code = asyncio.run(main(arguments))
     if code:
         os._exit(code)

@@ -20,7 +20,17 @@ class Given(NamedTuple):
     prefix: str = "shop."
     group: str = "tsuide"
     instance: str | None = None
+    session_seconds: float = 10.0
     data_dir: str = "/nowhere"
+
+    def kafka_options(self) -> dict[str, Any]:
+        return {
+            "bootstrap_servers": self.kafka.split(", "),
+            "security_protocol": "SASL_PLAINTEXT",
+            "sasl_mechanism": "SCRAM-SHA-512",
+            "sasl_plain_username": "tsuide",
+            "sasl_plain_password": "secret",
+        }
 
 
 def with_app(look: Callable[[App], None]) -> None:
@@ -59,6 +69,22 @@ def test_our_transport_consumer_producer_and_assignor_are_in_place() -> None:
         assert app.assignor.replicas == 0
         assert app.topics_in == ("shop.cart", "shop.purchase")
         assert logging.getLogger("aiokafka").getEffectiveLevel() > logging.DEBUG
+
+    with_app(look)
+
+
+def test_addresses_and_credentials_reach_both_clients() -> None:
+    def look(app: App) -> None:
+        consumer = cast(Any, app.consumer)._thread._create_worker_consumer(app.transport)
+        producer = app.sender._new_producer()
+        for client in (consumer._client, producer.client):
+            assert {host[:2] for host in client.hosts} == {("one", 9092), ("two", 9093)}
+            assert client._security_protocol == "SASL_PLAINTEXT"
+            assert client._sasl_mechanism == "SCRAM-SHA-512"
+            assert (client._sasl_plain_username, client._sasl_plain_password) == (
+                "tsuide",
+                "secret",
+            )
 
     with_app(look)
 
