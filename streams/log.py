@@ -23,6 +23,7 @@ from typing import Any, TextIO, cast
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
+from streams.settings import Settings
 from triggers.errors import TsuideError
 
 #: Fields whose value is somebody's; only a keyed hash of it is written.
@@ -63,17 +64,14 @@ def get(name: str) -> FilteringBoundLogger:
     return cast(FilteringBoundLogger, structlog.stdlib.get_logger(name))
 
 
-def configure(
-    level: str, fmt: str, data_dir: Path | None = None, stream: TextIO | None = None
-) -> None:
+def configure(settings: Settings, stream: TextIO | None = None) -> None:
     """Send all logs, those of libraries too, to `stream` (standard error).
 
-    `fmt` is `json`, `text` or `auto` (text on a terminal). The key of `pseudonym` is kept in
-    `data_dir`, so that it stays the same over restarts; without one it is this process's own.
+    The key of `pseudonym` is kept in the data directory, so that it stays the same over restarts.
     """
     global _key
-    if data_dir is not None:
-        _key = _install_key(data_dir)
+    level, fmt = settings.log_level, settings.log_format
+    _key = _install_key(settings.data_dir)
     out = stream if stream is not None else sys.stderr
     as_text = fmt == "text" or (fmt == "auto" and out.isatty())
     shared: list[Processor] = [

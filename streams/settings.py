@@ -55,7 +55,7 @@ class Settings(BaseSettings):
         None,
         max_length=128,
         pattern=_NAME,
-        description="a name that this worker keeps over restarts, so that it gets its partitions back",
+        description="keeps its partitions over a restart: a name of this worker",
     )
     partitions: int = Field(8, ge=1, le=1024, description="partitions of each customer topic")
     clock: Literal["system", "log"] = Field(
@@ -198,10 +198,7 @@ class Settings(BaseSettings):
                 cafile=str(self.kafka_cafile) if self.kafka_cafile else None
             )
             if self.kafka_certfile:
-                context.load_cert_chain(
-                    str(self.kafka_certfile),
-                    str(self.kafka_keyfile) if self.kafka_keyfile else None,
-                )
+                context.load_cert_chain(self.kafka_certfile, self.kafka_keyfile)
             options["ssl_context"] = context
         if self.kafka_security.startswith("SASL"):
             assert self.kafka_password is not None

@@ -1,0 +1,138 @@
+"""`/livez`, `/readyz` and `/metrics`, for probes and Prometheus.
+
+Loopback needs no token; elsewhere `/metrics` and the reasons of `/readyz` want the bearer token,
+while a probe without one learns a single word. The Host header is checked wherever more than that
+word is told, because a page in a browser can reach a loopback port under a name of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from streams.log import clean
+from streams.metrics import PROCESS, Metrics
+from streams.settings import Settings
+
+BODY_BYTES_MAX = 64 * 1024
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+Status = Callable[[], Mapping[str, Any]]
+"""What the worker says of itself: `ready` (a bool) and further facts, each a line of `/readyz`.
+
+It is asked anew at each request and must be quick. No fact may name a customer.
+"""
+
+
+def make_app(settings: Settings, metrics: Metrics, status: Status) -> web.Application:
+    """The application without its port; tests put a client before it."""
+    guard = _Guard(settings)
+
+    async def livez(_: web.Request) -> web.Response:
+        # That this answers shows that the loop turns; the watchdog sees what it does not show.
+        return web.Response(text="ok\n")
+
+    async def readyz(request: web.Request) -> web.Response:
+        now = status()
+        ready = bool(now["ready"])
+        lines = ["ok" if ready else "not ready"]
+        if guard.refusal(request) is None:
+            lines += [f"{name}: {clean(str(fact))}" for name, fact in now.items()]
+        return web.Response(text="\n".join(lines) + "\n", status=200 if ready else 503)
+
+    async def metrics_page(request: web.Request) -> web.Response:
+        refusal = guard.refusal(request)
+        if refusal is not None:
+            return refusal
+        return web.Response(
+            body=metrics.exposition(),
+            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+        )
+
+    app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_armour])
+    app.router.add_get("/livez", livez)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", metrics_page)
+    return app
+
+
+class WebServer:
+    """The application, listening. `address` tells the port where the setting left it free (0)."""
+
+    def __init__(self, settings: Settings, status: Status, metrics: Metrics = PROCESS) -> None:
+        self._settings = settings
+        self._runner = web.AppRunner(
+            make_app(settings, metrics, status),
+            access_log=None,
+            handle_signals=False,
+            keepalive_timeout=15,
+        )
+        self.address: tuple[str, int] | None = None
+
+    async def start(self) -> None:
+        """Listen. Raises OSError when the address is taken."""
+        await self._runner.setup()
+        site = web.TCPSite(
+            self._runner, self._settings.http_host, self._settings.http_port, shutdown_timeout=2
+        )
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        self.address = (str(host), int(port))
+
+    async def stop(self) -> None:
+        """Close the port and what is open on it."""
+        await self._runner.cleanup()
+
+
+class _Guard:
+    """Who may see more than one word."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._loopback = settings.http_is_loopback
+        token = settings.http_token.get_secret_value() if settings.http_token else None
+        self._digest = None if token is None else hashlib.sha256(token.encode()).digest()
+        further = {name.strip().lower() for name in settings.http_hosts.split(",") if name.strip()}
+        self._hosts = {"localhost", "127.0.0.1", "[::1]", settings.http_host.lower()} | further
+
+    def refusal(self, request: web.Request) -> web.Response | None:
+        """The answer to somebody who may not, or None."""
+        host = request.headers.get("Host", "").lower()
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        if name not in self._hosts:
+            return web.Response(text="unknown host\n", status=421)
+        if self._digest is None:
+            return None
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        sent = hashlib.sha256(given.strip().encode("utf-8", "surrogateescape")).digest()
+        if scheme.lower() == "bearer" and hmac.compare_digest(sent, self._digest):
+            return None
+        return web.Response(
+            text="a bearer token is needed\n", status=401, headers={"WWW-Authenticate": "Bearer"}
+        )
+
+
+@web.middleware
+async def _armour(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Put the security headers on every answer, refusals and errors too."""
+    try:
+        response = await handler(request)
+    except web.HTTPException as error:
+        error.headers.update(_HEADERS)
+        raise
+    response.headers.update(_HEADERS)
+    return response
