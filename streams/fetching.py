@@ -22,6 +22,7 @@ __all__ = ["Assigned", "ConsumerThread", "NameTakenError", "RebalanceListener", 
 ROUND_MS_MAX = 50
 ROUND_RECORDS_MAX = 20_000
 FETCH_WAIT_MS = 50
+EMPTY_FETCH_MS_MIN = 20
 PARTITION_FETCH_BYTES_MAX = 512 * 1024
 
 T = TypeVar("T")
@@ -74,7 +75,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     joined: bool = False
     _gate: Assigned | None = None
-    _opened_ms: int = 0
+    _opened_s: float = 0.0
     _sent_ms: dict[TopicPartition, int]
 
     def __post_init__(self) -> None:
@@ -160,16 +161,20 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         answer = fetcher._proc_fetch_request
 
         async def timed(assignment: Any, node_id: int, request: Any) -> Any:
-            sent_ms = now_ms()
+            sent_ms, sent_s = now_ms(), time.monotonic()
             asked = [TopicPartition(t, some[0]) for t, parts in request.topics for some in parts]
             for tp in asked:
                 assignment.state_value(tp).timestamp = None
             has_records = await answer(assignment, node_id, request)
-            if assignment.active and sent_ms >= self._opened_ms:
+            if assignment.active and sent_s >= self._opened_s:
                 for tp in asked:
                     # Set by aiokafka for the topic partitions that were answered without error.
                     if assignment.state_value(tp).timestamp is not None:
                         self._sent_ms[tp] = sent_ms
+            if not has_records:
+                # A broker that does not wait for records, or answers with an error at once,
+                # would otherwise be asked again at once, a whole core long.
+                await asyncio.sleep(sent_s + EMPTY_FETCH_MS_MIN / 1000 - time.monotonic())
             return has_records
 
         fetcher._proc_fetch_request = timed
@@ -189,7 +194,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def _seek_and_open(self, assigned: Assigned, offsets: Mapping[TP, int]) -> None:
         await self._seek_wait(self._ensure_consumer(), offsets)
         self._sent_ms.clear()
-        self._opened_ms = now_ms()
+        self._opened_s = time.monotonic()
         self._gate = assigned
 
     async def fetch_round(self, paused: frozenset[TP]) -> Round:
