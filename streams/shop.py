@@ -40,7 +40,6 @@ REQUEST_BYTES_MAX: Final = 16 * 1024 * 1024
 BATCH_BYTES: Final = 512 * 1024  # half of what a broker takes by default
 ACKNOWLEDGED_S_MAX: Final = 60.0
 CLOSE_S_MAX: Final = 5.0
-_WAIT_MS_MAX: Final = 15_000
 
 
 class ShopError(StreamsError):
@@ -64,14 +63,18 @@ class Shop:
     """Sends recorded events to the topics of one cluster, one run at a time.
 
     `prefix` stands before every topic's name; `partitions` is that of the customers' topics.
+    `wait_s_max` bounds the wait for a broker that does not answer.
     """
 
-    def __init__(self, bootstrap: str, prefix: str = "", partitions: int = 8) -> None:
+    def __init__(
+        self, bootstrap: str, prefix: str = "", partitions: int = 8, wait_s_max: float = 15.0
+    ) -> None:
         self._bootstrap = bootstrap
         self._prefix = prefix
         self._partitions = partitions
         self._places = Places(partitions)
         self._unanswered: deque[tuple[Any, Recorded]] = deque()
+        self._wait_ms_max = round(wait_s_max * 1000)
         self._producer: KafkaProducer | None = None
 
     def run(
@@ -114,8 +117,8 @@ class Shop:
                 linger_ms=linger_ms,
                 batch_size=BATCH_BYTES,
                 max_request_size=REQUEST_BYTES_MAX,
-                max_block_ms=_WAIT_MS_MAX,
-                bootstrap_timeout_ms=_WAIT_MS_MAX,
+                max_block_ms=self._wait_ms_max,
+                bootstrap_timeout_ms=self._wait_ms_max,
                 allow_auto_create_topics=False,
                 metrics_enabled=False,
             )
