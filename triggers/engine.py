@@ -47,13 +47,16 @@ def step(
     book: Book,
     catalog: Catalog,
     checksum: int = 0,
+    out: Step | None = None,
 ) -> Step:
     """Apply one event whose record timestamp is ``at_ms``; ``customer`` is changed in place.
 
     ``checksum`` (32 bits) stands for the event's bytes: the same id with another checksum is a
-    conflict, which changes nothing.
+    conflict, which changes nothing. What comes of it is added to ``out`` when that is given.
     """
-    out = Step()
+    if out is None:
+        out = Step()
+    out.conflict = False
     now = customer.now
     at = at_ms if at_ms > now.at else now.at
     if now.timers:
@@ -215,7 +218,7 @@ def _fire(
     at = timer.due_ms
     customer.now.at = max(customer.now.at, at)
     customer.touch("now")
-    out.note("timer_fired")
+    out.fired.append(at)
     trigger = Trigger(timer.event_type, timer.event_id, timer.source, timer.rule, at)
     rule = book.rules.get(timer.rule)
     if rule is None:

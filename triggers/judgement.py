@@ -22,10 +22,15 @@ from triggers.timers import about_of, put
 
 @dataclass(slots=True)
 class Step:
-    """What came of a step. ``notes`` counts what makes no decision, by name."""
+    """What came of one step or of several.
+
+    ``fired`` holds the due times of timers that fired; ``notes`` counts what makes no decision, by
+    name; ``conflict`` says that the last event was refused since its id stood for another body.
+    """
 
     decisions: list[Decision] = field(default_factory=list)
     offers: list[Offer | Withdrawal] = field(default_factory=list)
+    fired: list[int] = field(default_factory=list)
     notes: dict[str, int] = field(default_factory=dict)
     conflict: bool = False
 
