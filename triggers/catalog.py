@@ -50,15 +50,18 @@ class Bundle:
 
 
 UNKNOWN = Product("")
+#: Answers remembered until the next change of the catalogue.
+_KNOWN_MAX = 100_000
 
 
 class Catalog:
     """Products by sku with their relations, bundles and stock."""
 
-    __slots__ = ("_bundles", "_products", "_relations", "_removed", "_stock", "version")
+    __slots__ = ("_bundles", "_known", "_products", "_relations", "_removed", "_stock", "version")
 
     def __init__(self) -> None:
         self.version = 0
+        self._known: dict[tuple[str, str], list[Relation]] = {}  # answers of related()
         self._products: dict[str, Product] = {}
         self._relations: dict[str, dict[tuple[str, str], Relation]] = {}
         self._bundles: dict[str, Bundle] = {}
@@ -71,12 +74,14 @@ class Catalog:
 
     def related(self, sku: str, relation: str) -> list[Relation]:
         """The relations of one kind that leave ``sku``, to products that exist."""
-        if sku in self._removed:
-            return []
-        edges = self._relations.get(sku)
-        if not edges:
-            return []
-        return [e for e in edges.values() if e.relation == relation and self.product(e.to)]
+        found = self._known.get((sku, relation))
+        if found is None:
+            edges = {} if sku in self._removed else self._relations.get(sku, {})
+            found = [e for e in edges.values() if e.relation == relation and self.product(e.to)]
+            if len(self._known) >= _KNOWN_MAX:
+                self._known.clear()
+            self._known[sku, relation] = found
+        return found
 
     def bundle(self, sku: str) -> Bundle | None:
         """The bundle sold under ``sku``."""
@@ -93,11 +98,13 @@ class Catalog:
     def apply(self, event_type: str, sku: str, data: Any) -> None:
         """Apply one ``catalog.*`` event with its decoded ``data``."""
         self.version += 1
+        self._known.clear()
         _APPLY[event_type](self, sku, data)
 
     def forget(self, gone: Tombstone) -> None:
         """Apply a null value: remove what its compaction key had set."""
         self.version += 1
+        self._known.clear()
         if gone.what == "relation":
             self._relations.get(gone.sku, {}).pop((gone.to, gone.relation), None)
         elif gone.what == "stock":

@@ -114,7 +114,7 @@ def _remember(customer: Customer, event: Event, at: int, checksum: int, out: Ste
     while start < len(seen) and int.from_bytes(seen[start : start + 6], "big") <= at - SEEN_MS:
         start += _SEEN_WIDTH
     entry = at.to_bytes(6, "big") + mark + checksum.to_bytes(4, "big")
-    customer.replace("seen", seen[start:] + entry)
+    customer.replace("seen", seen[start:] + entry if start else seen + entry)
     return True
 
 
@@ -185,16 +185,21 @@ def _listen(
 ) -> None:
     """Judge the immediate rules, arm the timers of the others; ``rules`` is in id order."""
     passed: list[Occurrence] = []
+    armed = false = 0
     for rule in rules:
         if rule.mode is not Mode.NOW:
-            out.note("timer_armed" if arm(rule, event, ctx) else "timer_not_armed")
+            armed += arm(rule, event, ctx)
         elif not _matches(rule, ctx):
-            out.note("when_false")
+            false += 1
         else:
             trigger = Trigger(event.type, event.id, event.source)
             occurrence = occur(rule, ctx, had, consents, trigger, ctx.at)
             if clear(occurrence, ctx, out):
                 passed.append(occurrence)
+    if armed:
+        out.note("timer_armed", armed)
+    if false:
+        out.note("when_false", false)
     if passed:
         arbitrate(passed, ctx, out)
 

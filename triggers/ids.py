@@ -3,23 +3,22 @@
 from hashlib import blake2b
 
 
-def _framed(parts: tuple[str, ...]) -> bytes:
+def _framed(*parts: str) -> bytes:
     # Lengths go in front so that ("a", "bc") and ("ab", "c") can never meet.
-    raw = [part.encode() for part in parts]
-    return b"".join(b"%d:%b" % (len(part), part) for part in raw)
+    return "".join([f"{len(part)}:{part}" for part in parts]).encode()
 
 
 def offer_id(rule: str, customer: str, source: str, event_id: str) -> str:
     """The id of the offer that ``rule`` makes ``customer`` because of one event: 32 hex digits."""
-    return blake2b(_framed((rule, customer, source, event_id)), digest_size=16).hexdigest()
+    return blake2b(_framed(rule, customer, source, event_id), digest_size=16).hexdigest()
 
 
 def event_mark(source: str, event_id: str) -> bytes:
     """Eight bytes that stand for ``(source, id)`` in the memory of repeats."""
-    return blake2b(_framed((source, event_id)), digest_size=8).digest()
+    return blake2b(f"{len(source)}:{source}{event_id}".encode(), digest_size=8).digest()
 
 
 def share_below(share: float, *parts: str) -> bool:
     """Whether the digest of ``parts`` falls into the first ``share`` (0 to 1) of all digests."""
-    number = int.from_bytes(blake2b(_framed(parts), digest_size=8).digest(), "big")
+    number = int.from_bytes(blake2b(_framed(*parts), digest_size=8).digest(), "big")
     return number < share * 2**64

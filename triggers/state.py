@@ -165,9 +165,20 @@ class Offers(msgspec.Struct, array_like=True, gc=False):
 
 
 class Armed(msgspec.Struct, array_like=True, gc=False):
-    """Payloads of the events that armed pending timers, by ``source\\0id``: JSON bytes."""
+    """Payloads of the events that armed pending timers, by ``rule\\0about``.
 
-    events: dict[str, bytes] = {}
+    JSON bytes as stored; a payload that was not stored yet is still the struct itself, so that a
+    timer that moves many times within a batch is encoded once.
+    """
+
+    events: dict[str, Any] = {}
+
+    def packed(self) -> "Armed":
+        """The same with every payload as bytes."""
+        for key, data in self.events.items():
+            if not isinstance(data, bytes):
+                self.events[key] = _to_json(data)
+        return self
 
 
 class History(msgspec.Struct, array_like=True, gc=False):
@@ -189,6 +200,7 @@ PARTS: dict[str, tuple[str, type]] = {
 }
 PART_LETTERS = "".join(letter for letter, _ in PARTS.values())
 _encode = msgspec.msgpack.Encoder().encode
+_to_json = msgspec.json.Encoder().encode
 _DECODE: dict[str, Any] = {
     name: msgspec.msgpack.Decoder(kind).decode for name, (_, kind) in PARTS.items()
 }
@@ -285,6 +297,8 @@ class Customer:
             letter = PARTS[name][0]
             if name == "seen":
                 changes.append((letter, value and _encode(value)))
+            elif name == "armed":
+                changes.append((letter, _encode(value.packed()) if value.events else b""))
             elif name == "now" or not _is_fresh(name, value):
                 changes.append((letter, _encode(value)))
             else:

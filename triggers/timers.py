@@ -13,9 +13,8 @@ from triggers.context import Context
 from triggers.durations import to_ms
 from triggers.events import EVENT_TYPES, Event
 from triggers.gates import once_used
-from triggers.state import MAX_BARS, MAX_TIMERS, Armed, Customer, Timer
+from triggers.state import MAX_BARS, MAX_TIMERS, Customer, Timer
 
-_payload = msgspec.json.Encoder().encode
 CUSTOMER = "customer"
 _CHECKOUT = "checkout_id"
 
@@ -68,16 +67,16 @@ def cancel(customer: Customer, rules: tuple[Rule, ...], data: Any) -> int:
     if not now.timers:
         return 0
     ids = {rule.id: rule for rule in rules}
-    kept = []
+    gone = []
     for timer in now.timers:
         rule = ids.get(timer.rule)
-        field = about_field(rule, timer.event_type) if rule is not None else ""
-        if rule is None or not same_thing(field, timer.about, data, customer):
-            kept.append(timer)
-    dropped = len(now.timers) - len(kept)
-    if dropped:
-        _keep(customer, kept)
-    return dropped
+        if rule is not None:
+            field = about_field(rule, timer.event_type)
+            if same_thing(field, timer.about, data, customer):
+                gone.append(timer)
+    for timer in gone:
+        drop(customer, timer)
+    return len(gone)
 
 
 def cancel_deferred(customer: Customer, rules: tuple[Rule, ...], data: Any) -> int:
@@ -88,18 +87,18 @@ def cancel_deferred(customer: Customer, rules: tuple[Rule, ...], data: Any) -> i
     return cancel(customer, chosen, data) if chosen else 0
 
 
-def _keep(customer: Customer, timers: list[Timer]) -> None:
-    now = customer.now
-    gone = {_key(t) for t in now.timers} - {_key(t) for t in timers}
-    now.timers = timers
+def drop(customer: Customer, timer: Timer) -> None:
+    """Remove a pending timer and its event's payload."""
+    customer.now.timers.remove(timer)
+    del customer.armed.events[_key(timer)]
     customer.touch("now")
-    events = customer.armed.events
-    if gone & events.keys():
-        customer.replace("armed", Armed({k: v for k, v in events.items() if k not in gone}))
+    customer.touch("armed")
 
 
 def _key(timer: Timer) -> str:
-    return f"{timer.source}\0{timer.event_id}"
+    """Under which key a timer's payload lies; a decision put off has its own for each event."""
+    key = f"{timer.rule}\0{timer.about}"
+    return f"{key}\0{timer.source}\0{timer.event_id}" if timer.deferred else key
 
 
 def bar(customer: Customer, rules: tuple[Rule, ...], data: Any, at: int) -> None:
@@ -148,10 +147,18 @@ def arm(rule: Rule, event: Event, ctx: Context) -> bool:
     due = _due(rule, ctx)
     if due is None:
         if pending is not None:
-            _keep(customer, [timer for timer in customer.now.timers if timer is not pending])
+            drop(customer, pending)
         return False
-    timer = Timer(rule.id, about, due, event.source, event.id, event.type, due)
-    put(customer, timer, event.data)
+    if pending is None:
+        timer = Timer(rule.id, about, due, event.source, event.id, event.type, due)
+        put(customer, timer, event.data)
+        return True
+    # The most common case by far, a cart that changes again: the timer moves in place.
+    pending.due_ms = pending.origin_ms = due
+    pending.source, pending.event_id, pending.event_type = event.source, event.id, event.type
+    customer.armed.events[_key(pending)] = event.data
+    customer.touch("now")
+    customer.touch("armed")
     return True
 
 
@@ -176,26 +183,21 @@ def _due(rule: Rule, ctx: Context) -> int | None:
 
 
 def put(customer: Customer, timer: Timer, data: Any) -> None:
-    """Set a timer in place of the one for the same rule and thing, with its event's payload.
+    """Set a timer that is not pending yet, with its event's payload.
 
     A decision that was put off keeps a timer of its own: each occurrence is answered.
     """
-    kept = [t for t in customer.now.timers if not _replaces(timer, t)]
-    kept.append(timer)
-    if len(kept) > MAX_TIMERS:
-        kept.remove(max(kept, key=lambda t: (t.due_ms, t.rule, t.about)))
-    events = customer.armed.events
-    key = _key(timer)
-    if key not in events:
-        events[key] = _payload(data)
-        customer.touch("armed")
-    _keep(customer, kept)
+    timers = customer.now.timers
+    timers.append(timer)
+    customer.armed.events[_key(timer)] = data
+    customer.touch("now")
+    customer.touch("armed")
+    if len(timers) > MAX_TIMERS:
+        drop(customer, max(timers, key=_order))
 
 
-def _replaces(new: Timer, old: Timer) -> bool:
-    if new.rule != old.rule or new.about != old.about or new.deferred != old.deferred:
-        return False
-    return not new.deferred or _key(new) == _key(old)
+def _order(timer: Timer) -> tuple[int, str, str]:
+    return timer.due_ms, timer.rule, timer.about
 
 
 def take_due(customer: Customer, up_to_ms: int) -> tuple[Timer, Any] | None:
@@ -206,10 +208,15 @@ def take_due(customer: Customer, up_to_ms: int) -> tuple[Timer, Any] | None:
     timers = customer.now.timers
     if not timers:
         return None
-    first = min(timers, key=lambda t: (t.due_ms, t.rule, t.about))
+    first = timers[0] if len(timers) == 1 else min(timers, key=_order)
     if first.due_ms > up_to_ms:
         return None
-    packed = customer.armed.events[_key(first)]
-    data = msgspec.json.decode(packed, type=EVENT_TYPES[first.event_type].data)
-    _keep(customer, [timer for timer in timers if timer is not first])
+    data = customer.armed.events[_key(first)]
+    if isinstance(data, bytes):
+        data = _payload_of(first.event_type, data)
+    drop(customer, first)
     return first, data
+
+
+def _payload_of(event_type: str, packed: bytes) -> Any:
+    return msgspec.json.decode(packed, type=EVENT_TYPES[event_type].data)
