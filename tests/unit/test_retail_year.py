@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from streams.codec import Door
+from streams.murmur2 import Places
 from streams.recorded import read_events
 from triggers.durations import to_ms
 from triggers.events import EVENT_TYPES
@@ -224,3 +226,14 @@ def test_the_same_package_gives_the_same_extract(tmp_path: Path) -> None:
     subprocess.run(make, check=True, capture_output=True, timeout=100)
     for topic in TOPICS:
         assert (tmp_path / f"{topic}.jsonl").read_bytes().splitlines() == lines(topic), topic
+
+
+def test_the_door_lets_every_event_in_where_the_shop_puts_it() -> None:
+    door, places = Door(4), Places(4)
+    for event in read_events(sorted(DATA.glob("*.jsonl.gz"))):
+        if event.topic == "catalog":
+            door.decode_catalog(event.key, event.value, [], event.ts_ms)
+        else:
+            place = places.of(event.key)
+            at_ms = event.ts_ms
+            door.decode(event.topic, place, event.key, event.value, [], at_ms, at_ms)
