@@ -25,7 +25,7 @@ from streams.embedded import EmbeddedKafka, EmbeddedStore, free_port
 from streams.errors import StreamsError, UsageError
 from streams.picture import draw
 from streams.scrape import Figures, read_figures
-from streams.settings import Settings
+from streams.settings import Settings, load_settings
 from streams.shop import Shop, read_events
 from streams.topics import create_topics
 
@@ -101,7 +101,7 @@ def _run(options: DemoOptions, stack: ExitStack, console: Console) -> tuple[Figu
         redis = stack.enter_context(EmbeddedStore(data / "store")).url
     if kafka is None:
         kafka = stack.enter_context(EmbeddedKafka(data / "broker")).address
-    settings = Settings(
+    settings = load_settings(
         kafka=kafka,
         redis=redis,
         rules=options.rules,

@@ -16,6 +16,7 @@ from streams.outbox import Relay, Sender, unpack
 from streams.partition import Partition, World
 from streams.readback import read_back
 from streams.store.calls import Meta, new_token
+from streams.store.errors import StoreError
 from triggers.events import TOPICS
 from triggers.state import SCHEMA
 
@@ -93,13 +94,13 @@ class Intake:
         known = await read_back(settings.kafka_options(), settings.prefix, starts)
         for number, meta in metas.items():
             await self._begin(number, meta, known.get(number, set()))
+        self._world.observer.claimed(len(numbers))
         log.info("claimed", partitions=numbers, generation=generation)
         return {tp: metas[tp.partition].offsets.get(self._topics[tp.topic], -1) or -1 for tp in tps}
 
     async def _begin(self, number: int, meta: Meta, known: set[str]) -> None:
         world = self._world
-        observer = world.observer
-        relay = Relay(number, self._sender(), known, observer.sent, world.settings.prefix)
+        relay = Relay(number, self._sender(), known, world.observer, world.settings.prefix)
         relay.offsets.update(meta.trimmed)
         partition = Partition(number, world, meta, relay)
         for entry, blob in await world.store.outbox(number):
@@ -117,6 +118,8 @@ class Intake:
         except asyncio.CancelledError:
             raise
         except BaseException as error:
+            if isinstance(error, StoreError):
+                self._world.observer.failed(error.code)
             await self._crash(error)
 
     async def release(self, tps: set[Any]) -> None:

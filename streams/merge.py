@@ -81,6 +81,14 @@ class Merge:
         """Note what the last fetch answer told about a topic."""
         self._queues[topic].state = state
 
+    def sizes(self) -> dict[str, int]:
+        """Records that wait, by topic."""
+        return {topic: queue.size for topic, queue in self._queues.items()}
+
+    def states(self) -> dict[str, FetchState]:
+        """The last fetch answers, by topic."""
+        return {t: queue.state for t, queue in self._queues.items() if queue.state is not None}
+
     def full(self) -> list[str]:
         """Topics to pause. The one with the smallest head is never among them: no deadlock."""
         waiting = [queue for queue in self._queues.values() if queue.size]

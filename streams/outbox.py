@@ -8,6 +8,7 @@ topics already hold (see :mod:`streams.readback`).
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
@@ -74,6 +75,18 @@ class Sender(Protocol):
         ...
 
 
+class Reports(Protocol):
+    """Who is told what was sent."""
+
+    def sent(self, records: list[Outgoing], took_s: float) -> None:
+        """Records of one topic were acknowledged, so long after they were handed over."""
+        ...
+
+    def known_already(self, topic: str) -> None:
+        """A record lay in its topic already and was not sent."""
+        ...
+
+
 Recheck = Callable[[Outgoing], Awaitable[list[Outgoing]]]
 
 
@@ -85,7 +98,7 @@ class Relay:
         partition: int,
         sender: Sender,
         known: set[str],
-        on_sent: Callable[[list[Outgoing]], None],
+        observer: "Reports",
         prefix: str = "",
     ) -> None:
         """``known`` holds ids that the output topics already have: they are not sent again."""
@@ -93,7 +106,7 @@ class Relay:
         self._sender = sender
         self._known = known
         self.recheck: Recheck | None = None  # looks again at offers before they leave
-        self._on_sent = on_sent
+        self._observer = observer
         self._prefix = prefix
         self._queue: deque[tuple[int, list[Outgoing]]] = deque()
         self._wake = asyncio.Event()
@@ -145,6 +158,7 @@ class Relay:
                 break
         topics = sorted(by_topic)
         now = wall_ms()
+        started = time.perf_counter()
         answers = await asyncio.gather(
             *(
                 self._sender.send_batch(
@@ -155,10 +169,11 @@ class Relay:
                 for topic in topics
             )
         )
+        took_s = time.perf_counter() - started
         for topic, acked in zip(topics, answers, strict=True):
             if acked.next_offset >= 0:
                 self.offsets[topic] = acked.next_offset
-            self._on_sent(by_topic[topic])
+            self._observer.sent(by_topic[topic], took_s)
         for _ in range(taken):
             self._queue.popleft()
         self.waiting -= count
@@ -180,5 +195,6 @@ class Relay:
     def _is_known(self, record: Outgoing) -> bool:
         if record.id in self._known:
             self._known.discard(record.id)
+            self._observer.known_already(record.topic)
             return True
         return False

@@ -5,6 +5,8 @@ outbox and source offsets forward by one atomic call to the store; then the rela
 """
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 from zlib import crc32
@@ -40,14 +42,40 @@ _NEVER = 2**62
 
 
 class Observer(Protocol):
-    """Counts what happens; the metrics table implements it."""
+    """Counts what happens (``streams.observer``)."""
 
-    def applied(self, partition: "Partition", records: int, out: Step, seconds: float) -> None:
-        """A batch was applied."""
+    def applied(
+        self, types: Counter[tuple[str, str]], customers: int, out: Step, took_s: float
+    ) -> None:
+        """A batch was applied: its events by (topic, type), changed customers, what came of it."""
+        ...
+
+    def loaded(self, asked: int, missing: int) -> None:
+        """Of so many customers asked for, so many came from the store."""
         ...
 
     def dead_letter(self, topic: str, reason: str) -> None:
         """A record was refused."""
+        ...
+
+    def expired(self, rule: str, reason: str) -> None:
+        """An offer was not sent in time."""
+        ...
+
+    def sent(self, records: list[Outgoing], took_s: float) -> None:
+        """Records of one topic were acknowledged."""
+        ...
+
+    def known_already(self, topic: str) -> None:
+        """A record of the outbox lay in its topic already."""
+        ...
+
+    def claimed(self, count: int) -> None:
+        """So many partitions were claimed."""
+        ...
+
+    def failed(self, code: str) -> None:
+        """The store refused or failed with that code."""
         ...
 
 
@@ -79,6 +107,7 @@ class _Work:
     def __init__(self, book: Book) -> None:
         self.book = book
         self.out = Step()
+        self.types: Counter[tuple[str, str]] = Counter()
         self.records: list[Outgoing] = []  # dead letters and offers whose hold is over
         self.offsets: dict[str, int] = {}
         self.changed: dict[str, Customer] = {}
@@ -109,11 +138,18 @@ class Partition:
         self._next_due: int | None = None  # None: ask the store
         self._holds: list[tuple[str, int, Outgoing, asyncio.Future[None]]] = []
         relay.recheck = LateCheck(
-            world.clock, lambda: world.book, world.catalog, self._find, self._hold
+            world.clock,
+            lambda: world.book,
+            world.catalog,
+            self._find,
+            self._hold,
+            world.observer.expired,
         )
         self._budget = world.settings.timers_per_second
         self._budget_s = 0
         self.applied_at = wall_ms()  # machine clock of the last applied batch
+        self.pending_timers = 0  # customers, as of the last look
+        self._looked_at = 0
 
     # -- intake ----------------------------------------------------------------------------
 
@@ -134,6 +170,22 @@ class Partition:
     def blockers(self) -> list[str]:
         """Topics that hold waiting records back."""
         return self._merge.blockers()
+
+    def buffered(self) -> dict[str, int]:
+        """Records that wait, by topic."""
+        return self._merge.sizes()
+
+    def lag(self) -> dict[str, int]:
+        """Records not yet applied, by topic, as of the last fetch answers."""
+        return {
+            topic: max(0, state.stable_end - (self.offsets[topic] or 0))
+            for topic, state in self._merge.states().items()
+        }
+
+    @property
+    def cached(self) -> int:
+        """Customers kept in memory."""
+        return len(self._cache)
 
     @property
     def waiting(self) -> int:
@@ -159,6 +211,13 @@ class Partition:
             await asyncio.wait_for(self._wake.wait(), _IDLE_S)
         except TimeoutError:
             await self.trim()
+            await self._look()
+
+    async def _look(self) -> None:
+        """Ask the store now and then how many customers have a timer."""
+        if wall_ms() - self._looked_at > 1_000:
+            self._looked_at = wall_ms()
+            self.pending_timers = await self._world.store.pending(self.number)
 
     async def turn(self) -> bool:
         """Apply one batch of records and due timers; whether there was anything to do."""
@@ -179,7 +238,7 @@ class Partition:
             customer = self._cache[customer_id]
             hold(customer, until_ms, record)
             work.changed[customer_id] = customer
-        await self._commit(work, len(records))
+        await self._commit(work)
         for *_, stored in holds:
             stored.set_result(None)
         return True
@@ -216,6 +275,8 @@ class Partition:
             if event.subject not in cache:
                 missing.add(event.subject)
             decoded.append((event, topic, record))
+        work.types.update([(topic, event.type) for event, topic, _ in decoded])
+        world.observer.loaded(len(decoded), len(missing))
         await self._load_missing(missing)
         book, catalog, out, changed = work.book, world.catalog, work.out, work.changed
         for event, topic, record in decoded:
@@ -278,7 +339,7 @@ class Partition:
 
     # -- the atomic step -------------------------------------------------------------------
 
-    async def _commit(self, work: _Work, count: int) -> None:
+    async def _commit(self, work: _Work) -> None:
         world = self._world
         docs: dict[tuple[bytes, str], bytes] = {}
         due: dict[bytes, int | None] = {}
@@ -307,8 +368,9 @@ class Partition:
             trim_to=trim_to,
             trimmed=dict(relay.offsets) if trim_to is not None else {},
         )
-        started = wall_ms()
+        started = time.perf_counter()
         await world.store.apply(self.number, batch)
+        took_s = time.perf_counter() - started
         if trim_to is not None:
             relay.trimmed = trim_to
         for topic, (_, new) in batch.offsets.items():
@@ -317,7 +379,7 @@ class Partition:
             relay.put(self._call, records)
         self._call += 1
         self.applied_at = wall_ms()
-        world.observer.applied(self, count, work.out, (self.applied_at - started) / 1000)
+        world.observer.applied(work.types, len(work.changed), work.out, took_s)
         self._make_room()
 
     def _make_room(self) -> None:

@@ -41,6 +41,7 @@ class LateCheck:
         catalog: Catalog,
         find: Find,
         hold: Hold,
+        on_expired: Callable[[str, str], None],
     ) -> None:
         """``find`` gives a customer as stored; ``hold`` keeps a record until an instant and
         returns once that is stored."""
@@ -49,6 +50,7 @@ class LateCheck:
         self._catalog = catalog
         self._find = find
         self._hold = hold
+        self._on_expired = on_expired
 
     async def __call__(self, record: Outgoing) -> list[Outgoing]:
         """The records to send instead: itself, a note that it expired, or nothing yet."""
@@ -94,6 +96,7 @@ class LateCheck:
             "priority": rule.priority if rule is not None else 0,
             "catalog_version": self._catalog.version,
         }
+        self._on_expired(str(offer["rule"]), reason)
         note_id = f"{record.id}.expired"
         note = {
             "specversion": "1.0",

@@ -91,7 +91,7 @@ class _Worker:
         intake = Intake(world, lambda: app.sender, outputs, crash)
         app = create_app(settings, intake, TOPICS)
         observer.watch(world, intake)
-        web = WebServer(settings, lambda: _status(intake, app))
+        web = WebServer(settings, lambda: _status(intake, app), observer)
         await web.start()
         self._begin(self._guard(reader.follow(), crash), "catalogue")
         self._begin(self._guard(self._watch_stall(intake), crash), "watchdog")

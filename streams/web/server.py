@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 
 from streams.log import clean
-from streams.metrics import PROCESS, Metrics
+from streams.metrics import PROCESS
 from streams.settings import Settings
 
 BODY_BYTES_MAX = 64 * 1024
@@ -39,7 +39,15 @@ It is asked anew at each request and must be quick. No fact may name a customer.
 """
 
 
-def make_app(settings: Settings, metrics: Metrics, status: Status) -> web.Application:
+class Exposing(Protocol):
+    """Has the text that Prometheus scrapes."""
+
+    def exposition(self) -> bytes:
+        """The text, up to date."""
+        ...
+
+
+def make_app(settings: Settings, metrics: Exposing, status: Status) -> web.Application:
     """The application without its port; tests put a client before it."""
     guard = _Guard(settings)
 
@@ -74,7 +82,7 @@ def make_app(settings: Settings, metrics: Metrics, status: Status) -> web.Applic
 class WebServer:
     """The application, listening. `address` tells the port where the setting left it free (0)."""
 
-    def __init__(self, settings: Settings, status: Status, metrics: Metrics = PROCESS) -> None:
+    def __init__(self, settings: Settings, status: Status, metrics: Exposing = PROCESS) -> None:
         self._settings = settings
         self._runner = web.AppRunner(
             make_app(settings, metrics, status),

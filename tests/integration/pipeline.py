@@ -26,7 +26,7 @@ from streams.demo import worker_environment
 from streams.embedded import free_port
 from streams.murmur2 import partition_of
 from streams.rulefiles import load_book
-from streams.settings import Settings
+from streams.settings import Settings, load_settings
 from streams.topics import create_topics, output_topics
 from triggers.durations import to_ms, to_text
 from triggers.events import EVENT_TYPES, TOPICS
@@ -100,7 +100,7 @@ class Pipeline:
         self.prefix = f"t{now_ms()}-{os.getpid()}-"
         self.folder = folder
         self.rules = rules
-        self.settings = Settings(
+        self.settings = load_settings(
             kafka=kafka,
             redis=redis,
             rules=rules,

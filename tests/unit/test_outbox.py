@@ -26,14 +26,24 @@ class Log:
         return Acked(len(log))
 
 
+class Reports:
+    def __init__(self, sent: list[str]) -> None:
+        self._sent = sent
+
+    def sent(self, records: list[Outgoing], took_s: float) -> None:
+        self._sent += [record.id for record in records]
+
+    def known_already(self, topic: str) -> None:
+        pass
+
+
 def outgoing(topic: str, name: str) -> Outgoing:
     return Outgoing(topic, b"c1", name.encode(), name)
 
 
 def make_relay(log: Log, known: set[str] | None = None) -> tuple[Relay, list[str]]:
     sent: list[str] = []
-    relay = Relay(3, log, known or set(), lambda out: sent.extend(r.id for r in out), "x-")
-    return relay, sent
+    return Relay(3, log, known or set(), Reports(sent), "x-"), sent
 
 
 def run_relay(log: Log, relay: Relay, entries: list[tuple[int, list[Outgoing]]]) -> None:
