@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import redis as redis_client
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from streams.backtest import run_backtest
@@ -27,6 +28,7 @@ from streams.embedded import free_port
 from streams.murmur2 import partition_of
 from streams.rulefiles import load_book
 from streams.settings import Settings, load_settings
+from streams.store.keys import partition_keys
 from streams.topics import create_topics, output_topics
 from triggers.durations import to_ms, to_text
 from triggers.events import EVENT_TYPES, TOPICS
@@ -114,6 +116,8 @@ class Pipeline:
         self.producer = KafkaProducer(bootstrap_servers=kafka, acks="all", linger_ms=2)
         self.workers: list[Worker] = []
         self.sent = 0
+        self._store = redis_client.from_url(redis)
+        self._looker = KafkaConsumer(bootstrap_servers=kafka)
 
     def start_worker(self) -> Worker:
         settings = self.settings.model_copy(update={"http": f"127.0.0.1:{free_port()}"})
@@ -123,6 +127,8 @@ class Pipeline:
 
     def close(self) -> None:
         self.producer.close()
+        self._looker.close()
+        self._store.close()
         for worker in self.workers:
             if worker.process.poll() is None:
                 worker.kill()
@@ -258,17 +264,16 @@ class Pipeline:
                 offers.add(event["id"])
         return decisions, offers
 
-    def lag(self) -> int:
-        """Customer records that no worker has committed as applied."""
-        consumer = KafkaConsumer(
-            bootstrap_servers=self.settings.kafka, group_id=self.settings.group
-        )
-        try:
-            tps = [TopicPartition(self.prefix + t, n) for t in TOPICS for n in range(PARTITIONS)]
-            ends = consumer.end_offsets(tps)
-            return sum(ends[tp] - (consumer.committed(tp) or 0) for tp in tps)
-        finally:
-            consumer.close()
+    def unapplied(self) -> int:
+        """Customer records in the log that the store does not count as applied."""
+        tps = [TopicPartition(self.prefix + t, n) for t in TOPICS for n in range(PARTITIONS)]
+        ends = self._looker.end_offsets(tps)
+        applied = 0
+        for number in range(PARTITIONS):
+            key = partition_keys(number, self.prefix).meta
+            meta: dict[bytes, bytes] = self._store.hgetall(key)  # type: ignore[assignment]
+            applied += sum(int(value) for name, value in meta.items() if name.startswith(b"o:"))
+        return sum(ends.values()) - applied
 
 
 def due_of(body: bytes) -> int:
