@@ -1,0 +1,211 @@
+"""The door: records become events, or are refused with a reason.
+
+The hot path decides nothing but "surely fine": it decodes with limits, in one go, and whatever it
+does not like goes to `streams.refusals`, which looks again, slowly, in the order of the reasons.
+So a record costs a few microseconds, and a bad one tells exactly what is wrong with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+from msgspec import Raw, Struct
+
+from streams.binarymode import from_headers
+from streams.fieldchecks import Check, compile_always, compile_texts, fits, is_sku
+from streams.jsontext import DEPTH_MAX, depth_of
+from streams.murmur2 import Places
+from streams.refusals import (
+    AHEAD_MS_MAX,
+    FUTURE_MS_MAX,
+    TIME_MAX_MS,
+    TIME_MIN_MS,
+    VALUE_BYTES_MAX,
+    Slow,
+    catalog_key,
+    parse_catalog_key,
+)
+from triggers.errors import Refused
+from triggers.events import (
+    CATALOG,
+    EVENT_TYPES,
+    CatalogEvent,
+    Event,
+    EventType,
+    Tombstone,
+)
+from triggers.fields import Id
+from triggers.rfc3339 import rfc3339_ms
+
+Headers = Iterable[tuple[str, bytes | None]] | None
+
+_OPEN_BRACE, _OPEN_BRACKET, _BACKSLASH, _GREATER, _HASH = b"{[\\>#"
+
+
+class _Envelope(Struct, gc=False):
+    """The envelope as the hot path takes it; `data` is decoded once the type is known."""
+
+    specversion: Literal["1.0"]
+    id: Id
+    source: Id
+    type: str
+    time: str
+    subject: Id
+    data: Raw
+
+
+_decode_envelope: Final = msgspec.json.Decoder(_Envelope).decode
+
+
+class _Known(NamedTuple):
+    """What the hot path needs of a type."""
+
+    topic: str
+    decode: Callable[[Raw], Any]
+    always: Check | None
+    texts: Check | None
+
+
+def _known(types: Mapping[str, EventType]) -> dict[str, _Known]:
+    return {
+        name: _Known(
+            declared.topic,
+            msgspec.json.Decoder(declared.data).decode,
+            compile_always(declared.data),
+            compile_texts(declared.data),
+        )
+        for name, declared in types.items()
+    }
+
+
+class _Fast:
+    """The hot path: an event, or None where a second look has to decide."""
+
+    def __init__(self, types: Mapping[str, EventType]) -> None:
+        self._known = _known(types)
+
+    def event(self, topic: str | None, value: bytes) -> Event | None:
+        """The event in `value`; `topic` None: whichever the type belongs to."""
+        if len(value) > VALUE_BYTES_MAX:
+            return None
+        brackets = value.count(_OPEN_BRACE)
+        if _OPEN_BRACKET in value:
+            brackets += value.count(_OPEN_BRACKET)
+        # Nesting cannot be deeper than there are brackets, which are quicker counted.
+        if brackets > DEPTH_MAX and depth_of(value) > DEPTH_MAX:
+            return None
+        try:
+            # msgspec checks the UTF-8 of what it keeps, not of what it skips.
+            ascii_only = value.isascii() or not value.decode()
+            envelope = _decode_envelope(value)
+            known = self._known.get(envelope.type)
+            if known is None or (known.topic != topic and topic is not None):
+                return None
+            data = known.decode(envelope.data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        if known.always is not None and known.always(data) is not None:
+            return None
+        # An escape may stand for any character, and a sku has forbidden ones.
+        wide = not ascii_only or _BACKSLASH in value
+        if wide and not (fits(envelope.subject) and fits(envelope.id) and fits(envelope.source)):
+            return None
+        suspect = wide or _GREATER in value or _HASH in value
+        if suspect and known.texts is not None and known.texts(data) is not None:
+            return None
+        time_ms = rfc3339_ms(envelope.time)
+        if time_ms is None or not TIME_MIN_MS <= time_ms <= TIME_MAX_MS:
+            return None
+        return Event(envelope.id, envelope.source, envelope.type, envelope.subject, time_ms, data)
+
+
+class Door:
+    """The door of one deployment: its number of partitions and its declared types."""
+
+    def __init__(self, partitions: int, custom: Mapping[str, EventType] | None = None) -> None:
+        """`custom`: the types that the rule book declares beside the contract's."""
+        types = {**(custom or {}), **EVENT_TYPES}
+        self._places = Places(partitions)
+        self._fast = _Fast(types)
+        self._slow = Slow(types)
+
+    def decode(
+        self,
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        timestamp_ms: int,
+        now_ms: int,
+    ) -> Event:
+        """The event of a record on `topic` (without prefix); raises `Refused`.
+
+        `timestamp_ms` is the record's, `now_ms` the worker's clock.
+        """
+        binary = from_headers(headers) if headers else None
+        event = self._fast.event(topic, value) if value is not None and binary is None else None
+        if event is None:
+            event = self._slow.event(topic, value, binary)
+        if event.time_ms - timestamp_ms > AHEAD_MS_MAX:
+            raise Refused("time_out_of_range", "time: more than 24 h after the record's timestamp")
+        if timestamp_ms < 0 or timestamp_ms - now_ms > FUTURE_MS_MAX:
+            raise Refused("time_out_of_range", "the record's timestamp")
+        if key != event.subject.encode():
+            raise Refused("key_mismatch", "the key is not the subject")
+        if self._places.of(key) != partition:
+            raise Refused("wrong_partition", f"the key belongs on {self._places.of(key)}")
+        return event
+
+    def decode_catalog(
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        timestamp_ms: int,
+    ) -> CatalogEvent | Tombstone:
+        """The catalogue's record; a null value takes away what its key had set. `Refused`."""
+        if value is None:
+            return parse_catalog_key(key)
+        binary = from_headers(headers) if headers else None
+        event = self._fast.event(CATALOG, value) if binary is None else None
+        if event is None:
+            event = self._slow.event(CATALOG, value, binary)
+        found = _as_catalog(event)
+        if timestamp_ms < 0 or found.time_ms - timestamp_ms > AHEAD_MS_MAX:
+            raise Refused("time_out_of_range", "time, or the record's timestamp")
+        if key != catalog_key(found):
+            raise Refused("key_mismatch", "the key is not the one of this type and sku")
+        return found
+
+
+class LineDoor:
+    """The door of recorded files: the type tells the topic, and there is no record around it."""
+
+    def __init__(self, custom: Mapping[str, EventType] | None = None) -> None:
+        """`custom`: the types that the rule book declares beside the contract's."""
+        types = {**(custom or {}), **EVENT_TYPES}
+        self._fast = _Fast(types)
+        self._slow = Slow(types)
+        self._catalog = frozenset(name for name, one in types.items() if one.topic == CATALOG)
+
+    def decode(self, line: bytes) -> Event | CatalogEvent:
+        """The event of one line; raises `Refused`."""
+        event = self._fast.event(None, line)
+        if event is None:
+            event = self._slow.event(None, line, None)
+        return _as_catalog(event) if event.type in self._catalog else event
+
+
+def _as_catalog(event: Event) -> CatalogEvent:
+    """The same event as the catalogue's; raises `Refused` where its subject is no sku."""
+    if not is_sku(event.subject):
+        raise Refused("bad_envelope", "subject: a sku has neither > nor #")
+    return CatalogEvent(
+        event.id, event.source, event.type, event.subject, event.time_ms, event.data
+    )
+
+
+__all__ = ["Door", "Headers", "LineDoor"]
