@@ -61,7 +61,7 @@ class Catalog:
 
     def __init__(self) -> None:
         self.version = 0
-        self._known: dict[tuple[str, str], list[Relation]] = {}  # answers of related()
+        self._known: dict[tuple[str, str], list[tuple[Product, float]]] = {}  # answers of related()
         self._products: dict[str, Product] = {}
         self._relations: dict[str, dict[tuple[str, str], Relation]] = {}
         self._bundles: dict[str, Bundle] = {}
@@ -72,12 +72,15 @@ class Catalog:
         """The product of a sku, or None when unknown or removed."""
         return None if sku in self._removed else self._products.get(sku)
 
-    def related(self, sku: str, relation: str) -> list[Relation]:
-        """The relations of one kind that leave ``sku``, to products that exist."""
+    def related(self, sku: str, relation: str) -> list[tuple[Product, float]]:
+        """Products that ``sku`` relates to in one way, with weights: best first, equal ones by sku."""
         found = self._known.get((sku, relation))
         if found is None:
             edges = {} if sku in self._removed else self._relations.get(sku, {})
-            found = [e for e in edges.values() if e.relation == relation and self.product(e.to)]
+            chosen = [edge for edge in edges.values() if edge.relation == relation]
+            chosen.sort(key=lambda edge: (-edge.weight, edge.to))
+            pairs = ((self.product(edge.to), edge.weight) for edge in chosen)
+            found = [(product, weight) for product, weight in pairs if product is not None]
             if len(self._known) >= _KNOWN_MAX:
                 self._known.clear()
             self._known[sku, relation] = found

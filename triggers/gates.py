@@ -88,6 +88,8 @@ def once_used(rule: Rule, ctx: Context, about: str) -> bool:
     if rule.once_per == "always":
         return False
     marks = ctx.customer.offers.marks
+    if not marks:
+        return False
     at = marks.get(mark_key(rule, about, anchor_of(rule, ctx)))
     return at is not None and (not rule.once_per_ms or ctx.at - at < rule.once_per_ms)
 

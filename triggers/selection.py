@@ -12,13 +12,17 @@ from triggers.context import Context
 _IGNORES_OWNERSHIP = frozenset({"same", "sku", "replenishes", "none"})
 
 
+#: Products with weights, best first.
+Ranked = list[tuple[Product, float]]
+
+
 @dataclass(slots=True)
 class Candidate:
-    """A product that could be offered; ``weight`` ranks it."""
+    """A product that is offered, and the weight that ranked it."""
 
     product: Product
     weight: float
-    quantity: int = 1
+    quantity: int
 
 
 @dataclass(slots=True)
@@ -46,42 +50,55 @@ def _skus(value: Any) -> list[str]:
     return [entry if isinstance(entry, str) else entry.sku for entry in value or ()]
 
 
-def complements(catalog: Catalog, skus: list[str]) -> list[Candidate]:
+def complements(catalog: Catalog, skus: list[str]) -> Ranked:
     """Complements of all ``skus`` but themselves, by weight; an edge seen twice counts once."""
+    if len(skus) == 1:
+        only = skus[0]
+        found = catalog.related(only, "complement")
+        return [pair for pair in found if pair[0].sku != only]
     given = set(skus)
-    weights: dict[str, float] = {}
+    best: dict[str, tuple[Product, float]] = {}
     for sku in skus:
-        for edge in catalog.related(sku, "complement"):
-            if edge.to not in given and edge.weight > weights.get(edge.to, -1.0):
-                weights[edge.to] = edge.weight
-    ranked = sorted(weights.items(), key=lambda pair: (-pair[1], pair[0]))
-    found = ((catalog.product(sku), weight) for sku, weight in ranked)
-    return [Candidate(product, weight) for product, weight in found if product is not None]
+        for pair in catalog.related(sku, "complement"):
+            to = pair[0].sku
+            if to not in given and (to not in best or pair[1] > best[to][1]):
+                best[to] = pair
+    return sorted(best.values(), key=lambda pair: (-pair[1], pair[0].sku))
 
 
-def _complements_of(pick: Pick, ctx: Context) -> list[Candidate]:
+def _complements_of(pick: Pick, ctx: Context) -> Ranked:
     return complements(ctx.catalog, _skus(pick.value and pick.value.get(ctx)))
 
 
-def _same(pick: Pick, ctx: Context) -> list[Candidate]:
+def _entries(pick: Pick, ctx: Context) -> list[Any]:
+    """What ``same`` names, as skus or lines, in sku order."""
     value = pick.value.get(ctx) if pick.value else None
     entries = [value] if isinstance(value, str) and value else value or []
+    return sorted(entries, key=lambda entry: entry if isinstance(entry, str) else entry.sku)
+
+
+def _same(pick: Pick, ctx: Context) -> Ranked:
     found = []
-    for entry in sorted(entries, key=lambda e: e if isinstance(e, str) else e.sku):
+    for entry in _entries(pick, ctx):
         sku = entry if isinstance(entry, str) else entry.sku
         product = ctx.catalog.product(sku)
         if product is None and not isinstance(entry, str):
+            # Unknown to the catalogue, but the customer's own line knows its price.
             currency = ctx.cart.currency or ctx.book.currency
             product = Product(sku, sku, entry.unit_price, currency, entry.category or "")
         if product is not None:
-            quantity = 1 if isinstance(entry, str) else entry.quantity
-            found.append(Candidate(product, 1.0, quantity))
+            found.append((product, 1.0))
     return found
 
 
-def _sku(pick: Pick, ctx: Context) -> list[Candidate]:
+def _quantities(pick: Pick, ctx: Context) -> dict[str, int]:
+    """How many of each sku ``same`` offers again."""
+    return {e.sku: e.quantity for e in _entries(pick, ctx) if not isinstance(e, str)}
+
+
+def _sku(pick: Pick, ctx: Context) -> Ranked:
     product = ctx.catalog.product(pick.sku)
-    return [] if product is None else [Candidate(product, 1.0)]
+    return [] if product is None else [(product, 1.0)]
 
 
 def gap_to(amount: int, ctx: Context) -> int:
@@ -93,18 +110,18 @@ def gap_to(amount: int, ctx: Context) -> int:
     return amount - ctx.cart.subtotal
 
 
-def _closes_gap_to(pick: Pick, ctx: Context) -> list[Candidate]:
+def _closes_gap_to(pick: Pick, ctx: Context) -> Ranked:
     gap = gap_to(pick.amount, ctx)
     if gap <= 0:
         return []
     items: list[Any] = getattr(ctx.event, "items", None) or list(ctx.cart.lines.values())
-    found = [c for c in complements(ctx.catalog, _skus(items)) if c.product.price >= gap]
+    found = [pair for pair in complements(ctx.catalog, _skus(items)) if pair[0].price >= gap]
     # The cheapest that closes the gap; among equals the most relevant.
-    found.sort(key=lambda c: (c.product.price, -c.weight, c.product.sku))
+    found.sort(key=lambda pair: (pair[0].price, -pair[1], pair[0].sku))
     return found
 
 
-_PICKS: dict[str, Callable[[Pick, Context], list[Candidate]]] = {
+_PICKS: dict[str, Callable[[Pick, Context], Ranked]] = {
     "complements_of": _complements_of,
     "same": _same,
     "sku": _sku,
@@ -120,14 +137,14 @@ def pick_items(rule: Rule, ctx: Context, had: Holdings) -> Picked:
     if not candidates:
         return Picked([], empty=True)
     ownership = rule.pick.kind not in _IGNORES_OWNERSHIP
+    quantities = _quantities(rule.pick, ctx) if rule.pick.kind == "same" else {}
     items: list[Candidate] = []
     blocked: str | None = None
-    for candidate in candidates:
-        code = _passed_over(candidate.product.sku, ownership, ctx, had)
+    for product, weight in candidates:
+        code = _passed_over(product.sku, ownership, ctx, had)
         if code is None:
-            if rule.pick.kind != "same":
-                candidate.quantity = rule.quantity
-            items.append(candidate)
+            quantity = quantities.get(product.sku, rule.quantity)
+            items.append(Candidate(product, weight, quantity))
             if len(items) == rule.pick.max:
                 break
         elif blocked is None:

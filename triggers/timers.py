@@ -127,6 +127,8 @@ def barred(customer: Customer, rule: Rule, about: str, data: Any) -> bool:
     if not rule.unless:
         return False
     bars = customer.offers.bars
+    if not bars:
+        return False
     if f"{rule.id}\0{about}" in bars:
         return True
     cart_id = getattr(data, "cart_id", None)
@@ -205,12 +207,10 @@ def take_due(customer: Customer, up_to_ms: int) -> tuple[Timer, Any] | None:
 
     In due order, equal ones by rule id and then by what they are about.
     """
-    timers = customer.now.timers
-    if not timers:
+    due = [timer for timer in customer.now.timers if timer.due_ms <= up_to_ms]
+    if not due:
         return None
-    first = timers[0] if len(timers) == 1 else min(timers, key=_order)
-    if first.due_ms > up_to_ms:
-        return None
+    first = min(due, key=_order)
     data = customer.armed.events[_key(first)]
     if isinstance(data, bytes):
         data = _payload_of(first.event_type, data)
