@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 
 from streams.binarymode import from_headers
 from streams.fieldchecks import Check, compile_always, compile_texts, fits, is_sku
-from streams.jsontext import DEPTH_MAX, depth_of
+from streams.jsontext import DEPTH_MAX, too_deep
 from streams.murmur2 import Places
 from streams.refusals import (
     AHEAD_MS_MAX,
@@ -94,7 +94,7 @@ class _Fast:
         if _OPEN_BRACKET in value:
             brackets += value.count(_OPEN_BRACKET)
         # Nesting cannot be deeper than there are brackets, which are quicker counted.
-        if brackets > DEPTH_MAX and depth_of(value) > DEPTH_MAX:
+        if brackets > DEPTH_MAX and too_deep(value):
             return None
         try:
             # msgspec checks the UTF-8 of what it keeps, not of what it skips.
@@ -103,17 +103,18 @@ class _Fast:
             known = self._known.get(envelope.type)
             if known is None or (known.topic != topic and topic is not None):
                 return None
-            data = known.decode(envelope.data)
+            _, decode, always, texts = known
+            data = decode(envelope.data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-        if known.always is not None and known.always(data) is not None:
+        if always is not None and always(data) is not None:
             return None
         # An escape may stand for any character, and a sku has forbidden ones.
         wide = not ascii_only or _BACKSLASH in value
         if wide and not (fits(envelope.subject) and fits(envelope.id) and fits(envelope.source)):
             return None
         suspect = wide or _GREATER in value or _HASH in value
-        if suspect and known.texts is not None and known.texts(data) is not None:
+        if suspect and texts is not None and texts(data) is not None:
             return None
         time_ms = rfc3339_ms(envelope.time)
         if time_ms is None or not TIME_MIN_MS <= time_ms <= TIME_MAX_MS:

@@ -18,20 +18,21 @@ def dead_letter(
     offset: int,
     key: bytes | None,
     value: bytes | None,
-) -> tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]:
-    """Key, value and headers of the dead letter for a record; a null value stays null.
+) -> tuple[bytes | None, bytes, list[tuple[str, bytes]]]:
+    """Key, value and headers of the dead letter for a record; a null value becomes an empty one.
 
-    The headers hold no part of the payload. The digest of a null value is that of no bytes.
+    The headers hold no part of the payload.
     """
+    whole = value or b""
     headers = [
         ("reason", reason.encode()),
         ("detail", detail.encode("utf-8", "backslashreplace")),
         ("topic", topic.encode()),
         ("partition", b"%d" % partition),
         ("offset", b"%d" % offset),
-        ("sha256", hashlib.sha256(value or b"").hexdigest().encode()),
+        ("sha256", hashlib.sha256(whole).hexdigest().encode()),
     ]
-    return key, None if value is None else value[:VALUE_KEPT_BYTES], headers
+    return key, whole[:VALUE_KEPT_BYTES], headers
 
 
 def dead_letter_line(reason: str, detail: str, file: str, line: int, value: bytes) -> bytes:

@@ -19,6 +19,8 @@ DEPTH_MAX: Final = 32
 # quote after it, which takes the square of the length.
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_ONE_KIND: Final = bytes.maketrans(b"[]", b"{}")
+_BACKSLASH: Final = ord("\\")
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _STRICT_STRING: Final = re.compile(
@@ -52,16 +54,18 @@ class OutOfRange:
     """
 
 
-def depth_of(value: bytes) -> int:
-    """How deep `[` and `{` nest in a JSON text; of a text that is no JSON it says nothing."""
-    deepest = depth = 0
-    for byte in _STRING.sub(b"", value).translate(None, _NOT_BRACKETS):
-        if byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        else:
-            depth -= 1
-    return deepest
+def too_deep(value: bytes, depth_max: int = DEPTH_MAX) -> bool:
+    """Whether a JSON text nests deeper; of a text that is no JSON it says nothing.
+
+    Without strings and all else the brackets are a tree; each replacement takes its leaves away.
+    """
+    bare = _STRING.sub(b"", value) if _BACKSLASH in value else b"".join(value.split(b'"')[::2])
+    brackets = bare.translate(_ONE_KIND, _NOT_BRACKETS)
+    for _ in range(depth_max):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"{}", b"")
+    return brackets != b""
 
 
 def is_json(text: str) -> bool:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from streams.fieldchecks import Check, compile_always, compile_texts, fits, is_sku, surrogate_in
-from streams.jsontext import DEPTH_MAX, NotJsonError, depth_of, is_json, loads
+from streams.jsontext import DEPTH_MAX, NotJsonError, is_json, loads, too_deep
 from triggers.errors import Refused
 from triggers.events import (
     ID_BYTES_MAX,
@@ -106,7 +106,7 @@ def _parse(value: bytes | None, around: int) -> object:
         text = value.decode()
     except UnicodeDecodeError as error:
         raise Refused("not_json", f"no UTF-8 at byte {error.start}") from None
-    if depth_of(value) + around > DEPTH_MAX:
+    if too_deep(value, DEPTH_MAX - around):
         if is_json(text):
             raise Refused("too_deep", f"it nests deeper than {DEPTH_MAX}")
         raise Refused("not_json", "broken, and nested deeply")
@@ -143,7 +143,7 @@ def _envelope(found: Mapping[str, object], data: object) -> Envelope:
             raise Refused("bad_envelope", f"{name}: missing, or no string")
         texts[name] = text
     for name in ("id", "source", "subject"):
-        if not texts[name] or not fits(texts[name]):
+        if not texts[name] or surrogate_in(texts[name]) is not None or not fits(texts[name]):
             raise Refused("bad_envelope", f"{name}: not 1 to {ID_BYTES_MAX} bytes of UTF-8")
     if not isinstance(data, dict):
         raise Refused("bad_envelope", "data: missing, or no object")

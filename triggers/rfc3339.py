@@ -20,6 +20,7 @@ _TEXT_MAX: Final = 64
 _TABLE_MAX: Final = 16_384
 
 _SECONDS: Final = {f"{second:02d}": second * 1000 for second in range(60)}
+_THREE_DIGITS: Final = frozenset(f"{number:03d}" for number in range(1000))
 _minutes: Final[dict[str, int]] = {}
 _tails: Final[dict[str, int]] = {}
 
@@ -33,7 +34,15 @@ def rfc3339_ms(text: str) -> int | None:
     try:
         return _minutes[text[:17]] + _SECONDS[text[17:19]] + _tails[text[19:]]
     except KeyError:
-        return _parse(text)
+        pass
+    if text[23:26] in _THREE_DIGITS:
+        # Microseconds: too many for a table, and not looked at but for being digits.
+        try:
+            head, seconds, tail = text[:17], text[17:19], text[19:23] + text[26:]
+            return _minutes[head] + _SECONDS[seconds] + _tails[tail]
+        except KeyError:
+            pass
+    return _parse(text)
 
 
 def _parse(text: str) -> int | None:
@@ -55,6 +64,8 @@ def _parse(text: str) -> int | None:
         return at_ms if seconds == "60" and ends_a_day == 0 else None
     _remember(_minutes, head, minute_ms)
     _remember(_tails, tail, tail_ms)
+    if fraction and len(fraction) == 6:
+        _remember(_tails, tail[:4] + tail[7:], tail_ms)
     return minute_ms + _SECONDS[seconds] + tail_ms
 
 
