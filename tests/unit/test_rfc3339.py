@@ -76,8 +76,13 @@ def test_parts_of_known_texts_do_not_make_a_time() -> None:
         assert rfc3339_ms(text) is None
 
 
+# Bounds of naive times have to be naive.
+_FIRST = datetime(1, 1, 2)  # noqa: DTZ001
+_LAST = datetime(9999, 12, 30)  # noqa: DTZ001
+
+
 @given(
-    moment=st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30)),
+    moment=st.datetimes(min_value=_FIRST, max_value=_LAST),
     offset_minutes=st.integers(-23 * 60 - 59, 23 * 60 + 59),
     digits=st.sampled_from([0, 3, 6]),
 )
