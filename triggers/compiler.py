@@ -1,0 +1,344 @@
+"""From a parsed rule book to the compiled one, with every fault named at its path."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from hashlib import blake2b
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+from pydantic import ValidationError
+
+from triggers import book as compiled
+from triggers.conditions import Condition, ExpressionError, Expressions, Value
+from triggers.context import FUNCTIONS, VARIABLES, Variable, event_variables
+from triggers.durations import DailyWindow, parse_duration
+from triggers.events import CATALOG, EVENT_TYPES
+from triggers.rules import (
+    NOT_YET,
+    BookModel,
+    Content,
+    LimitModel,
+    PickModel,
+    QuietModel,
+    RuleModel,
+    TermsModel,
+    TextModel,
+)
+from triggers.templates import TemplateError, compile_template
+
+Path = tuple[str | int, ...]
+_HESITATION = frozenset({"checkout.plan_left", "offer.declined"})
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong, at which path of the content; ``column`` counts from 1 inside the value."""
+
+    path: Path
+    message: str
+    column: int = 1
+
+
+def compile_content(content: Mapping[str, Any]) -> compiled.Book | list[Fault]:
+    """The book of a parsed content, or all its faults."""
+    try:
+        model = Content.model_validate(content)
+    except ValidationError as error:
+        return [_fault(found) for found in error.errors(include_url=False, include_input=False)]
+    return _Compiler(model, content).run()
+
+
+def _fault(found: Any) -> Fault:
+    path = tuple(part for part in found["loc"] if not _is_branch(part))
+    message = str(found["msg"]).removeprefix("Value error, ")
+    if found["type"] == "extra_forbidden":
+        key = str(path[-1])
+        known = {key for keys in NOT_YET.values() for key in keys}
+        message = f"{key} is not supported yet" if key in known else f"unknown key {key}"
+        close = get_close_matches(key, _KEYS, n=1)
+        if key not in known and close:
+            message += f"; did you mean {close[0]}?"
+    elif found["type"] == "missing":
+        message = f"{path[-1]} is missing"
+    return Fault(path, message)
+
+
+def _is_branch(part: Any) -> bool:
+    """Pydantic names the branch of a union in a path; the file has no such place."""
+    return isinstance(part, str) and (part.endswith("Model") or part.startswith("literal["))
+
+
+_KEYS = [
+    (field.alias or name)
+    for model in (Content, BookModel, RuleModel, PickModel, LimitModel, QuietModel)
+    for name, field in model.model_fields.items()
+]
+
+
+class _Compiler:
+    def __init__(self, model: Content, content: Mapping[str, Any]) -> None:
+        self._model = model
+        self._faults: list[Fault] = []
+        self._digest = blake2b(_canonical(content), digest_size=16).hexdigest()
+        self._scopes: dict[tuple[str, ...], Expressions] = {}
+        self._names: dict[tuple[str, ...], dict[str, Variable]] = {}
+        self._segments = self._compile_segments()
+
+    def run(self) -> compiled.Book | list[Fault]:
+        """Compile everything, gathering faults."""
+        book = self._model.book
+        self._check_zone(book.timezone)
+        seen: set[str] = set()
+        rules: list[compiled.Rule] = []
+        for place, model in enumerate(self._model.rules):
+            if model.id in seen:
+                self._add(("rules", place, "id"), f"the id {model.id} is taken by another rule")
+            seen.add(model.id)
+            rules.append(self._rule(model, ("rules", place)))
+        if self._faults:
+            return self._faults
+        limits = tuple(_limit(limit) for limit in book.limits)
+        quiet = None if book.quiet_hours is None else _quiet(book.quiet_hours)
+        return compiled.make_book(
+            book.name, book.timezone, book.currency, self._digest, rules, limits, quiet
+        )
+
+    def _add(self, path: Path, message: str, column: int = 1) -> None:
+        self._faults.append(Fault(path, message, column))
+
+    def _check_zone(self, zone: str) -> None:
+        try:
+            ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            self._add(("book", "timezone"), f"{zone!r} is no time zone of the IANA database")
+
+    # -- names and expressions -------------------------------------------------------------
+
+    def _compile_segments(self) -> dict[str, Variable]:
+        base = Expressions(VARIABLES, FUNCTIONS)
+        found: dict[str, Variable] = {}
+        for name, source in self._model.segments.items():
+            try:
+                condition = base.condition(source)
+            except ExpressionError as error:
+                self._add(("segments", name), str(error), error.column)
+                continue
+            found[f"segment.{name}"] = Variable("bool", condition.holds, lambda ctx: True)
+        return found
+
+    def _scope(self, types: tuple[str, ...]) -> Expressions:
+        if types not in self._scopes:
+            names = {**VARIABLES, **self._segments, **event_variables(types)}
+            self._names[types] = names
+            self._scopes[types] = Expressions(names, FUNCTIONS)
+        return self._scopes[types]
+
+    def _conditions(
+        self, sources: list[str], scope: Expressions, path: Path
+    ) -> tuple[Condition, ...]:
+        found = []
+        for place, source in enumerate(sources):
+            try:
+                found.append(scope.condition(source))
+            except ExpressionError as error:
+                self._add((*path, place), str(error), error.column)
+        return tuple(found)
+
+    def _value(
+        self, source: str, scope: Expressions, path: Path, kinds: tuple[str, ...]
+    ) -> Value | None:
+        try:
+            value = scope.value(source)
+        except ExpressionError as error:
+            self._add(path, str(error), error.column)
+            return None
+        if value.type.split("(")[0] not in kinds:
+            self._add(path, f"must be of type {' or '.join(kinds)}, but is {value.type}")
+        return value
+
+    def _texts(self, model: TextModel, names: Mapping[str, Variable], path: Path) -> dict[str, Any]:
+        found = {}
+        for language in ("ja", "en"):
+            try:
+                found[language] = compile_template(getattr(model, language), language, names)
+            except TemplateError as error:
+                self._add((*path, language), str(error), error.column)
+        return found
+
+    def _known_types(self, types: list[str], path: Path) -> tuple[str, ...]:
+        known = [name for name, kind in EVENT_TYPES.items() if kind.topic != CATALOG]
+        for place, name in enumerate(types):
+            if name not in known:
+                close = get_close_matches(name, known, n=1)
+                hint = f"; did you mean {close[0]}?" if close else ""
+                self._add((*path, place), f"unknown event type {name}{hint}")
+        return tuple(name for name in types if name in known)
+
+    # -- rules -----------------------------------------------------------------------------
+
+    def _rule(self, model: RuleModel, path: Path) -> compiled.Rule:
+        on = self._known_types(model.on, (*path, "on"))
+        scope = self._scope(on)
+        names = self._names[on]
+        mode, delay = self._moment(model, path)
+        rule = compiled.Rule(
+            id=model.id,
+            kind=model.kind,
+            on=on,
+            channel=model.channel,
+            pick=self._pick(model.pick, scope, (*path, "pick")),
+            mode=mode,
+            about=model.about,
+            delay=None if delay is None else parse_duration(delay),
+            before=self._before(model, scope, path),
+            unless=frozenset(self._known_types(model.unless, (*path, "unless"))),
+            when=self._conditions(model.when, scope, (*path, "when")),
+            arm_when=self._conditions(model.arm_when, scope, (*path, "arm_when")),
+            cooldown_ms=parse_duration(model.cooldown).ms if model.cooldown else 0,
+            limits=tuple(_limit(limit) for limit in model.limits),
+            quiet_hours=None if model.quiet_hours is None else _quiet(model.quiet_hours),
+            placement=model.placement,
+            priority=model.priority,
+            quantity=model.quantity,
+            price=self._price(model, path),
+            valid_for_ms=parse_duration(
+                model.valid_for or ("7d" if model.kind == "follow_up" else "24h")
+            ).ms,
+            withdraw_on=frozenset(self._known_types(model.withdraw_on, (*path, "withdraw_on"))),
+            skip_after_ms=None
+            if isinstance(model.lateness, str)
+            else parse_duration(model.lateness.skip_after).ms,
+            reason=self._texts(model.reason, names, (*path, "reason")),
+            message=self._message(model, names, path),
+            terms=self._terms(model, path),
+        )
+        self._check_kind(model, path)
+        return replace(rule, **self._once_per(model, path))
+
+    def _moment(self, model: RuleModel, path: Path) -> tuple[compiled.Mode, str | None]:
+        given = [key for key in ("after", "after_silence", "before") if getattr(model, key)]
+        if len(given) > 1:
+            self._add((*path, given[1]), f"a rule has one moment: {given[0]} or {given[1]}")
+        if not given:
+            return compiled.Mode.NOW, None
+        delay = getattr(model, given[0])
+        return compiled.Mode(given[0]), delay if isinstance(delay, str) else None
+
+    def _before(self, model: RuleModel, scope: Expressions, path: Path) -> compiled.Before | None:
+        if model.before is None:
+            return None
+        date = self._value(model.before.date, scope, (*path, "before", "date"), ("string",))
+        if date is None:
+            return None
+        by = parse_duration(model.before.by)
+        return compiled.Before(date, by, model.before.if_past == "fire")
+
+    def _pick(self, model: Any, scope: Expressions, path: Path) -> compiled.Pick:
+        if isinstance(model, str):
+            return compiled.Pick("none")
+        kinds = ("sku", "same", "complements_of", "closes_gap_to")
+        given = [key for key in kinds if getattr(model, key) is not None]
+        if len(given) != 1:
+            self._add(path, f"names {len(given)} kinds of pick: exactly one of {', '.join(kinds)}")
+            return compiled.Pick("none")
+        kind = given[0]
+        argument = getattr(model, kind)
+        if model.from_ is not None and kind != "closes_gap_to":
+            self._add((*path, "from"), f"belongs to closes_gap_to, not to {kind}")
+        if kind == "sku":
+            return compiled.Pick(kind, sku=argument, max=model.max)
+        if kind == "closes_gap_to":
+            return compiled.Pick(kind, amount=argument, source="complements", max=model.max)
+        value = self._value(argument, scope, (*path, kind), ("string", "list"))
+        return compiled.Pick(kind, value, max=model.max)
+
+    def _price(self, model: RuleModel, path: Path) -> compiled.Price:
+        price = model.price
+        if isinstance(price, str):
+            return compiled.Price()
+        if (price.off is None) == (price.set is None):
+            self._add((*path, "price"), "is either {off: 4%} or {set: amount}")
+            return compiled.Price()
+        if price.set is not None:
+            return compiled.Price("set", set_minor=price.set)
+        whole, _, tenth = str(price.off).removesuffix("%").partition(".")
+        return compiled.Price("off", off_permille=int(whole) * 10 + int(tenth or 0))
+
+    def _message(
+        self, model: RuleModel, names: Mapping[str, Variable], path: Path
+    ) -> dict[str, Any]:
+        message = model.message
+        found = {}
+        for key in ("for_whom", "benefit", "story", "content_ref"):
+            text = None if message is None else getattr(message, key)
+            if text is not None:
+                found[key] = self._texts(text, names, (*path, "message", key))
+        return found
+
+    def _terms(self, model: RuleModel, path: Path) -> dict[str, dict[str, str]] | None:
+        known: dict[str, TermsModel] = self._model.book.terms
+        if model.terms is None:
+            checkout = any(name.startswith("checkout.") for name in model.on)
+            if checkout and model.placement is not None and "checkout" in model.placement:
+                message = "an offer in the checkout names its `terms`, from the book's `terms:`"
+                self._add(path, message)
+            return None
+        if model.terms not in known:
+            close = get_close_matches(model.terms, list(known), n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            self._add((*path, "terms"), f"the book has no terms {model.terms}{hint}")
+            return None
+        facts = known[model.terms].model_dump()
+        return {name: dict(text) for name, text in facts.items()}
+
+    def _once_per(self, model: RuleModel, path: Path) -> dict[str, Any]:
+        timed = any((model.after, model.after_silence, model.before))
+        text = model.once_per or ("about" if timed else "always")
+        if text in ("customer", "about", "always"):
+            return {"once_per": text}
+        try:
+            return {"once_per": "", "once_per_ms": parse_duration(text).ms}
+        except ValueError:
+            message = f"{text!r} is not customer, about, always or a duration"
+            self._add((*path, "once_per"), message)
+            return {}
+
+    def _check_kind(self, model: RuleModel, path: Path) -> None:
+        if model.kind == "up_sell":
+            message = "an up_sell needs a value_realised gate, which is not supported yet"
+            self._add((*path, "kind"), message)
+        if model.kind == "down_sell" and not _HESITATION & set(model.on):
+            names = " or ".join(sorted(_HESITATION))
+            self._add((*path, "on"), f"a down_sell answers hesitation: {names}")
+        for place, limit in enumerate(model.limits):
+            loosest = [
+                known.max
+                for known in self._model.book.limits
+                if known.channel is None and known.placement is None and known.in_ == limit.in_
+            ]
+            if loosest and limit.max > min(loosest):
+                message = f"is looser than the book's limit of {min(loosest)} in {limit.in_}"
+                self._add((*path, "limits", place, "max"), message)
+
+
+def _canonical(content: Mapping[str, Any]) -> bytes:
+    """Bytes that do not depend on the order of files, rules and keys."""
+    rules = sorted(content.get("rules", ()), key=lambda rule: str(rule.get("id")))
+    return msgspec.json.encode({**content, "rules": rules}, order="sorted")
+
+
+def _limit(model: LimitModel) -> compiled.Limit:
+    kinds = compiled.SALES if model.kinds is None else frozenset(model.kinds)
+    window_ms = parse_duration(model.in_).ms
+    return compiled.Limit(model.max, window_ms, kinds, model.channel, model.placement)
+
+
+def _quiet(model: QuietModel) -> compiled.QuietHours:
+    def minutes(text: str) -> int:
+        hours, _, rest = text.partition(":")
+        return int(hours) * 60 + int(rest)
+
+    window = DailyWindow(minutes(model.from_), minutes(model.to))
+    return compiled.QuietHours(window, frozenset(model.channels), model.then)

@@ -1,0 +1,200 @@
+"""The rule language as pydantic models: the shape of a book, before anything is compiled.
+
+Every model is strict and refuses keys that it does not know. What the language has and this
+release does not evaluate yet is refused by name, never ignored.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from triggers.durations import parse_duration
+
+HORIZON_DAYS_MAX = 400
+#: Keys of the language that are not evaluated yet, by the model that would hold them.
+NOT_YET = {
+    "BookModel": frozenset({"holdout", "allow", "gate", "templates"}),
+    "RuleModel": frozenset({"gate", "variants", "retire", "use", "with", "perks"}),
+    "PickModel": frozenset(
+        {
+            "bought_together_with",
+            "viewed_together_with",
+            "tier_up_from",
+            "tier_down_from",
+            "bundle_with",
+            "replenishes",
+            "next_module_after",
+            "perk",
+        }
+    ),
+    "Content": frozenset({"templates", "events"}),
+}
+
+RuleId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,64}$")]
+Channel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+Kind = Literal["cross_sell", "up_sell", "down_sell", "follow_up"]
+TimeOfDay = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+
+
+def _span(text: str) -> str:
+    if parse_duration(text).ms > HORIZON_DAYS_MAX * 86_400_000:
+        raise ValueError(f"{text} is longer than {HORIZON_DAYS_MAX}d")
+    return text
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class _Spans(_Model):
+    """Checks every field named in ``SPANS`` as a duration."""
+
+    @field_validator(
+        "in_",
+        "after",
+        "after_silence",
+        "cooldown",
+        "valid_for",
+        "skip_after",
+        "by",
+        mode="after",
+        check_fields=False,
+    )
+    @classmethod
+    def _is_span(cls, value: str | None) -> str | None:
+        return None if value is None else _span(value)
+
+
+class LimitModel(_Spans):
+    """``{max, in, kinds?, channel?, placement?}``; at most as many as a document remembers."""
+
+    max: int = Field(ge=0, le=50)
+    in_: str = Field(alias="in")
+    kinds: list[Kind] | None = None
+    channel: Channel | None = None
+    placement: Name | None = None
+
+
+class QuietModel(_Model):
+    """Hours of silence; ``channels`` defaults to all that the book's own quiet hours name."""
+
+    from_: TimeOfDay = Field(alias="from")
+    to: TimeOfDay
+    channels: list[Channel]
+    then: Literal["defer", "suppress"] = "defer"
+
+
+class TextModel(_Model):
+    """A text in both languages."""
+
+    ja: str = Field(min_length=1)
+    en: str = Field(min_length=1)
+
+
+class TermsModel(_Model):
+    """The six facts that a final confirmation screen must show."""
+
+    quantity: TextModel
+    total: TextModel
+    payment: TextModel
+    delivery: TextModel
+    period: TextModel
+    cancellation: TextModel
+
+
+class BookModel(_Model):
+    """The ``book:`` section."""
+
+    name: Name
+    timezone: str
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+    limits: list[LimitModel] = []
+    quiet_hours: QuietModel | None = None
+    terms: dict[str, TermsModel] = {}
+
+
+class BeforeModel(_Spans):
+    """``{date, by, if_past}``."""
+
+    date: str
+    by: str
+    if_past: Literal["skip", "fire"] = "skip"
+
+
+class PickModel(_Model):
+    """Exactly one kind of pick; ``max`` items of it."""
+
+    sku: str | None = None
+    same: str | None = None
+    complements_of: str | None = None
+    closes_gap_to: int | None = Field(None, ge=1)
+    from_: Literal["complements"] | None = Field(None, alias="from")
+    max: int = Field(1, ge=1, le=20)
+
+
+class PriceModel(_Model):
+    """``{off: 4%}`` or ``{set: 3880}``."""
+
+    off: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,2}(\.[0-9])?%$")] | None = None
+    set: int | None = Field(None, ge=0)
+
+
+class LatenessModel(_Spans):
+    """``{skip_after: 2d}``."""
+
+    skip_after: str
+
+
+class MessageModel(_Model):
+    """What the marketing tool may print beside the reason."""
+
+    for_whom: TextModel | None = None
+    benefit: TextModel | None = None
+    story: TextModel | None = None
+    content_ref: TextModel | None = None
+
+
+class RuleModel(_Spans):
+    """One rule. Lists may be written as one value where there is only one."""
+
+    id: RuleId
+    kind: Kind
+    on: list[str]
+    about: Name | None = None
+    after: str | None = None
+    after_silence: str | None = None
+    before: BeforeModel | None = None
+    unless: list[str] = []
+    arm_when: list[str] = []
+    when: list[str] = []
+    once_per: str | None = None
+    cooldown: str | None = None
+    limits: list[LimitModel] = []
+    quiet_hours: QuietModel | None = None
+    pick: Literal["none"] | PickModel
+    price: Literal["list"] | PriceModel = "list"
+    quantity: int = Field(1, ge=1, le=1000)
+    priority: int = Field(50, ge=0, le=1000)
+    channel: Channel
+    placement: Name | None = None
+    valid_for: str | None = None
+    withdraw_on: list[str] = []
+    reason: TextModel
+    lateness: Literal["fire"] | LatenessModel = "fire"
+    message: MessageModel | None = None
+    terms: Name | None = None
+    examples: list[dict[str, Any]] = []
+
+    @field_validator("on", "unless", "arm_when", "when", "withdraw_on", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
+class Content(_Model):
+    """A whole book: all files of the folder together."""
+
+    book: BookModel
+    segments: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")], str] = {}
+    rules: list[RuleModel] = []
