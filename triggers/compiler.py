@@ -154,7 +154,7 @@ class _Compiler:
         except ExpressionError as error:
             self._add(path, str(error), error.column)
             return None
-        if value.type.split("(")[0] not in kinds:
+        if value.type.partition("<")[0] not in kinds:
             self._add(path, f"must be of type {' or '.join(kinds)}, but is {value.type}")
         return value
 
