@@ -31,6 +31,7 @@ from triggers.errors import Refused
 from triggers.events import (
     CATALOG,
     EVENT_TYPES,
+    ID_BYTES_MAX,
     CatalogEvent,
     Event,
     EventType,
@@ -42,6 +43,9 @@ from triggers.rfc3339 import rfc3339_ms
 Headers = Iterable[tuple[str, bytes | None]] | None
 
 _OPEN_BRACE, _OPEN_BRACKET, _BACKSLASH, _GREATER, _HASH = b"{[\\>#"
+
+# The shortest envelope takes more than 100 bytes beside any one text in it.
+_SURELY_SHORT_BYTES: Final = ID_BYTES_MAX + 100
 
 
 class _Envelope(Struct, gc=False):
@@ -109,11 +113,14 @@ class _Fast:
             return None
         if always is not None and always(data) is not None:
             return None
-        # An escape may stand for any character, and a sku has forbidden ones.
-        wide = not ascii_only or _BACKSLASH in value
-        if wide and not (fits(envelope.subject) and fits(envelope.id) and fits(envelope.source)):
+        # Where a text may take more bytes than characters, and where the whole value is not too
+        # short to hold one that is too long (what an escape stands for is never longer than it).
+        escapes = _BACKSLASH in value
+        long = (escapes or not ascii_only) and len(value) > _SURELY_SHORT_BYTES
+        if long and not (fits(envelope.subject) and fits(envelope.id) and fits(envelope.source)):
             return None
-        suspect = wide or _GREATER in value or _HASH in value
+        # A sku has forbidden characters, which an escape may stand for.
+        suspect = long or escapes or _GREATER in value or _HASH in value
         if suspect and texts is not None and texts(data) is not None:
             return None
         time_ms = rfc3339_ms(envelope.time)

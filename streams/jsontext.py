@@ -32,6 +32,7 @@ _SCALAR: Final = re.compile(
 _SPACE: Final = re.compile(r"[ \t\n\r]+")
 # Symbols of the shortened text: control characters, which no JSON text holds outside of strings.
 _S, _V, _K = "\x01", "\x02", "\x03"
+_OPENED_BY: Final = {"]": "[", ",": "[", "}": "{", ";": "{"}
 _BAD_PAIR: Final = re.compile(
     rf"[^{_S}{_V}{_K}\[\]{{}},]"
     rf"|[{_S}{_V}\]}}][^,\]}}]"
@@ -85,20 +86,17 @@ def is_json(text: str) -> bool:
 
 
 def _brackets_fit(short: str) -> bool:
-    """Brackets pair up, and keys stand in objects only."""
+    """Brackets pair up, and keys stand in objects only; neighbours were looked at before."""
+    for symbol, instead in ((f",{_K}", ";"), (_K, ""), (_S, ""), (_V, "")):
+        short = short.replace(symbol, instead)
     open_: list[str] = []
-    previous = ""
     for symbol in short:
         if symbol in "[{":
             open_.append(symbol)
+        elif not open_ or open_[-1] != _OPENED_BY[symbol]:
+            return False
         elif symbol in "]}":
-            if not open_ or open_.pop() + symbol not in ("[]", "{}"):
-                return False
-        elif symbol == "," and not open_:
-            return False
-        if previous == "," and (symbol == _K) != (open_[-1 if symbol not in "[{" else -2] == "{"):
-            return False
-        previous = symbol
+            open_.pop()
     return not open_
 
 
