@@ -27,6 +27,10 @@ Check = Callable[[Any], str | None]
 # No character takes more than 4 bytes, so shorter texts need no encoding to be measured.
 _SURELY_SHORT: Final = ID_BYTES_MAX // 4
 
+# 1970 and 9999: a week more or less, in any zone, has to be a date still.
+_DATE_MIN_MS: Final = 0
+_DATE_MAX_MS: Final = 253_370_764_800_000
+
 # Bounded by its nature: there are 26³ of them.
 _currencies: Final[set[str]] = set()
 
@@ -60,9 +64,12 @@ def _currency(value: str) -> str | None:
 
 def _timestamp(value: str) -> str | None:
     """The door's reading and the engine's must be one, or a timer would be due elsewhere."""
+    at_ms = rfc3339_ms(value)
+    if at_ms is None or not _DATE_MIN_MS <= at_ms < _DATE_MAX_MS:
+        return ""
     try:
-        return None if rfc3339_ms(value) == to_ms(value) else ""
-    except (ValueError, OverflowError):
+        return None if at_ms == to_ms(value) else ""
+    except ValueError:
         return ""
 
 
