@@ -1,6 +1,6 @@
 """What the door costs an event: microseconds, by kind of record.
 
-python benchmarks/door.py [--count N]
+python -m benchmarks.door [--count N]
 """
 
 from __future__ import annotations
