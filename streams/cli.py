@@ -1,0 +1,181 @@
+"""The command line. Each command imports what it needs when it runs, so that help is quick."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="tsuide",
+    help="Offers at the right moment, from a shop's event stream.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+topics_app = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
+app.add_typer(topics_app, name="topics")
+
+Json = Annotated[bool, typer.Option("--json", help="The last line is one JSON object.")]
+Kafka = Annotated[str | None, typer.Option(help="HOST:PORT of Kafka (TSUIDE_KAFKA).")]
+Redis = Annotated[str | None, typer.Option(help="URL of Redis or Valkey (TSUIDE_REDIS).")]
+Prefix = Annotated[str | None, typer.Option(help="Stands before every topic's name.")]
+Rules = Annotated[Path | None, typer.Option(help="Folder of the rule book (TSUIDE_RULES).")]
+RECORDED = Path("examples/retail-year")
+
+
+def main() -> None:
+    """Run the command line; errors go to standard error, one a line."""
+    try:
+        app()
+    except Exception as error:
+        sys.exit(_report(error))
+
+
+def _report(error: Exception) -> int:
+    """Print an error of ours and answer the exit status; anything else is raised again."""
+    from streams.errors import SettingsError, StreamsError, UsageError
+
+    if isinstance(error, SettingsError):
+        for line in error.lines:
+            print(line, file=sys.stderr)
+        return 2
+    if isinstance(error, StreamsError):
+        print(error, file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    raise error
+
+
+@app.command()
+def worker(rules: Rules = None, kafka: Kafka = None, redis: Redis = None) -> None:
+    """Run one worker; several of them share the partitions."""
+    from streams.settings import load_settings
+    from streams.worker import run_worker
+
+    raise typer.Exit(run_worker(load_settings(rules=rules, kafka=kafka, redis=redis)))
+
+
+@app.command()
+def demo(
+    seconds: Annotated[float | None, typer.Option(min=1, help="End after so long.")] = None,
+    speed: Annotated[float, typer.Option(min=1, help="Recorded seconds a second.")] = 300_000,
+    kafka: Kafka = None,
+    redis: Redis = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser.")] = False,
+    as_json: Json = False,
+    folder: Annotated[Path, typer.Option(help="A recorded example: data/ and rules/.")] = RECORDED,
+) -> None:
+    """Run everything on this machine: broker, store, worker, and a shop replaying a year."""
+    from streams.demo import DemoOptions, run_demo
+
+    options = DemoOptions(
+        history=folder / "data",
+        rules=folder / "rules",
+        seconds=seconds,
+        speed=speed,
+        as_json=as_json,
+        kafka=kafka,
+        redis=redis,
+    )
+    raise typer.Exit(run_demo(options))
+
+
+@app.command()
+def check(
+    directory: Annotated[Path, typer.Argument(help="Folder of the rule book.")],
+    as_json: Json = False,
+) -> None:
+    """Check a rule book: every fault with file, line and column."""
+    from streams.check import run_check
+
+    raise typer.Exit(run_check(directory, as_json))
+
+
+@app.command()
+def backtest(
+    rules: Annotated[Path, typer.Option(help="Folder of the rule book.")],
+    events: Annotated[list[Path], typer.Option(help="JSON lines, .gz too; may be repeated.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    more: Annotated[list[Path] | None, typer.Argument(help="Further event files.")] = None,
+    until: Annotated[str | None, typer.Option(help="RFC 3339; timers fire up to it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Replay recorded events through the engine: what would have been decided."""
+    from streams.backtest import run_backtest
+    from streams.errors import UsageError
+    from streams.rulefiles import load_book
+
+    files = [*events, *(more or ())]
+    for file in files:
+        if not file.is_file():
+            raise UsageError(f"{file}: no such file")
+    _print(run_backtest(load_book(rules), files, out, until), as_json)
+
+
+@app.command()
+def shop(
+    events: Annotated[list[Path], typer.Argument(help="JSON lines of recorded events.")],
+    kafka: Kafka = None,
+    prefix: Prefix = None,
+    partitions: Annotated[int | None, typer.Option(help="Of the customers' topics.")] = None,
+    speed: Annotated[float | None, typer.Option(help="Recorded seconds a second.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Events a second instead.")] = None,
+    now: Annotated[bool, typer.Option("--now", help="Events happen as they are sent.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Replay recorded events into Kafka."""
+    from streams.recorded import read_events
+    from streams.settings import load_settings
+    from streams.shop import Shop
+
+    settings = load_settings(kafka=kafka, prefix=prefix, partitions=partitions)
+    seller = Shop(settings.kafka, settings.prefix, settings.partitions)
+    sent = seller.run(read_events(events), speed, rate=rate, now=now)
+    _print(sent._asdict(), as_json)
+
+
+@topics_app.command("create")
+def topics_create(
+    rules: Rules = None,
+    partitions: Annotated[int | None, typer.Option(min=1, max=1024)] = None,
+    replication: Annotated[int, typer.Option(help="-1: the broker's default.")] = -1,
+    history: Annotated[bool, typer.Option("--history", help="For recorded timestamps.")] = False,
+    kafka: Kafka = None,
+    prefix: Prefix = None,
+    as_json: Json = False,
+) -> None:
+    """Make all topics in and out, with equal partition counts."""
+    from streams.settings import load_settings
+    from streams.topics import create_topics
+
+    settings = load_settings(kafka=kafka, prefix=prefix, rules=rules, partitions=partitions)
+    made = create_topics(settings, settings.rules, settings.partitions, history, replication)
+    _print({"made": made}, as_json)
+
+
+@app.command()
+def doctor(
+    rules: Rules = None, kafka: Kafka = None, redis: Redis = None, as_json: Json = False
+) -> None:
+    """Look at every precondition, one line each with its remedy."""
+    from streams.doctor import run_doctor
+    from streams.settings import load_settings
+
+    raise typer.Exit(run_doctor(load_settings(rules=rules, kafka=kafka, redis=redis), as_json))
+
+
+def _print(figures: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(figures))
+        return
+    for name, value in figures.items():
+        shown = (
+            ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        )
+        print(f"{name}: {shown}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""``tsuide doctor``: every precondition, one line each, and what to do about it."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import NamedTuple
+
+import streams
+import triggers
+from streams.errors import PreconditionError
+from streams.rulefiles import load_folder
+from streams.settings import Settings
+from streams.store.errors import StoreError
+from streams.store.store import Store
+from streams.topics import topic_problems
+from triggers.book import Book
+
+
+class Finding(NamedTuple):
+    """One precondition: its name, whether it holds, what was seen, what to do."""
+
+    name: str
+    ok: bool
+    text: str
+    remedy: str = ""
+
+
+def run_doctor(settings: Settings, as_json: bool = False) -> int:
+    """Look at everything; 0 when nothing forbids to start."""
+    findings = list(_examine(settings))
+    for finding in findings:
+        mark = "ok  " if finding.ok else "FAIL"
+        remedy = f" -> {finding.remedy}" if finding.remedy and not finding.ok else ""
+        print(f"{mark} {finding.name}: {finding.text}{remedy}")
+    if as_json:
+        print(json.dumps({finding.name: finding.ok for finding in findings}))
+    return 0 if all(finding.ok for finding in findings) else 1
+
+
+def foreign_packages() -> list[str]:
+    """Our packages that another distribution has overwritten."""
+    try:
+        ours = distribution("tsuide")
+    except PackageNotFoundError:
+        return []  # run from a source tree
+    found = []
+    for package in (streams, triggers):
+        place = Path(package.__file__ or "")
+        files = ours.files or []
+        known = {Path(str(ours.locate_file(file))).resolve() for file in files}
+        editable = not any(file.name == "__init__.py" for file in known)
+        if not editable and place.resolve() not in known:
+            found.append(package.__name__)
+    return found
+
+
+def _examine(settings: Settings) -> Iterator[Finding]:
+    foreign = foreign_packages()
+    yield Finding(
+        "packages",
+        not foreign,
+        "streams and triggers are ours" if not foreign else f"not ours: {', '.join(foreign)}",
+        "install tsuide into an environment of its own",
+    )
+    book = None
+    if settings.rules is None:
+        yield Finding("rule book", False, "no folder given", "set TSUIDE_RULES")
+    else:
+        found = load_folder(settings.rules)
+        if isinstance(found, Book):
+            book = found
+            yield Finding("rule book", True, f"{len(found.rules)} rules, {found.digest[:12]}")
+        else:
+            text = f"{len(found)} faults, the first: {found[0]}"
+            yield Finding("rule book", False, text, f"tsuide check {settings.rules}")
+    yield from _guarded("topics", lambda: _topics(settings, book))
+    yield from _guarded("store", lambda: iter(asyncio.run(_store(settings))))
+
+
+def _guarded(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    try:
+        yield from list(look())
+    except PreconditionError as error:
+        yield Finding(name, False, str(error), error.remedy)
+    except StoreError as error:
+        yield Finding(name, False, f"{settings_hint(name)}{error}", "start it, or set TSUIDE_REDIS")
+
+
+def settings_hint(name: str) -> str:
+    """How an error of the store is introduced."""
+    return "Redis does not serve us: " if name == "store" else ""
+
+
+def _topics(settings: Settings, book: Book | None) -> Iterator[Finding]:
+    count, problems = topic_problems(settings, book)
+    for problem in problems:
+        yield Finding("topics", False, f"{problem.topic} {problem.text}", problem.remedy)
+    if not problems:
+        yield Finding("topics", True, f"all there, {count} partitions")
+
+
+async def _store(settings: Settings) -> list[Finding]:
+    store = await Store.connect(settings.redis_url(), settings.prefix)
+    try:
+        found = [
+            Finding("store", not finding.fatal, finding.text, "see the documentation on running it")
+            for finding in await store.check_server()
+        ]
+        await store.ensure_functions()
+        found.append(Finding("store functions", True, "loaded"))
+        if settings.sending == "fsync" and await store.appendfsync() != "always":
+            text = "TSUIDE_SENDING=fsync, but appendfsync is not always"
+            found.append(Finding("store", False, text, "appendfsync always, or sending fast"))
+        return found
+    finally:
+        await store.close()
