@@ -5,7 +5,6 @@ order of all due times. Output files are in decision order and the same for the 
 """
 
 import heapq
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -17,12 +16,13 @@ from zlib import crc32
 import msgspec
 
 from streams.codec import LineDoor
-from triggers.errors import Refused
+from streams.deadletters import dead_letter_line
 from streams.history import Line, read_lines
 from triggers.book import Book
 from triggers.catalog import Catalog
 from triggers.durations import to_ms
 from triggers.engine import advance, step
+from triggers.errors import Refused
 from triggers.events import CatalogEvent
 from triggers.judgement import Step
 from triggers.state import Customer
@@ -98,7 +98,7 @@ class _Output:
 
     def write(self, out: Step) -> None:
         for offer in out.offers:
-            topic, _, event_id, value = offer.record()
+            _, _, event_id, value = offer.record()
             self._offers.write(value + b"\n")
             if not event_id.endswith(".withdrawn"):
                 self.offers[offer.rule] += 1
@@ -108,15 +108,10 @@ class _Output:
 
     def refuse(self, refused: Refused, line: Line) -> None:
         self.dead_letters += 1
-        text = line.value[: 64 * 1024].decode(errors="replace")
-        letter = {
-            "reason": refused.reason,
-            "detail": refused.detail,
-            "file": line.file,
-            "line": line.number,
-            "value": text,
-        }
-        self._dead.write(json.dumps(letter, ensure_ascii=False).encode() + b"\n")
+        letter = dead_letter_line(
+            refused.reason, refused.detail, line.file, line.number, line.value
+        )
+        self._dead.write(letter + b"\n")
 
 
 def run_backtest(

@@ -30,7 +30,7 @@ def main() -> None:
     """Run the command line; errors go to standard error, one a line."""
     try:
         app()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - what is not ours is raised again
         sys.exit(_report(error))
 
 

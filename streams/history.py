@@ -16,6 +16,8 @@ _MILLISECOND = timedelta(milliseconds=1)
 _RANKS = {topic: rank for rank, topic in enumerate((CATALOG, *TOPICS))}
 _RANK_BY_TYPE = {kind.name: _RANKS[kind.topic] for kind in EVENT_TYPES.values()}
 _UNKNOWN_RANK = len(_RANKS)
+#: What is read of a line: more than the door takes, so that a longer one is refused as too large.
+LINE_BYTES_MAX = 300 * 1024
 
 
 class Line(NamedTuple):
@@ -42,8 +44,11 @@ _head = msgspec.json.Decoder(_Head).decode
 def open_lines(path: Path) -> Iterator[bytes]:
     """The lines of a file without their ends; ``.gz`` files are unpacked on the way."""
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
-        for line in stream:
-            yield line.rstrip(b"\r\n")
+        while line := stream.readline(LINE_BYTES_MAX):
+            kept = line
+            while len(line) == LINE_BYTES_MAX and not line.endswith(b"\n"):
+                line = stream.readline(LINE_BYTES_MAX)  # the rest of a line that is refused
+            yield kept.rstrip(b"\r\n")
 
 
 def _read(path: Path, index: int) -> Iterator[Line]:

@@ -117,7 +117,7 @@ class Intake:
             await running
         except asyncio.CancelledError:
             raise
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it ends the worker
             if isinstance(error, StoreError):
                 self._world.observer.failed(error.code)
             await self._crash(error)

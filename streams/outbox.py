@@ -147,9 +147,9 @@ class Relay:
 
     async def _round(self) -> None:
         by_topic: dict[str, list[Outgoing]] = {}
-        number = taken = 0
-        count = 0
+        last = taken = count = 0
         for number, records in self._queue:
+            last = number
             taken += 1
             count += len(records)
             for record in await self._checked(records):
@@ -177,7 +177,7 @@ class Relay:
         for _ in range(taken):
             self._queue.popleft()
         self.waiting -= count
-        self.done = number
+        self.done = last
         if len(self._queue) < ENTRIES_MAX:
             self._room.set()
 

@@ -14,7 +14,6 @@ from zlib import crc32
 from streams.clock import Clock, wall_ms
 from streams.codec import Door
 from streams.deadletters import dead_letter
-from triggers.errors import Refused
 from streams.merge import FetchState, Merge
 from streams.outbox import Outgoing, Relay, pack
 from streams.sending import LateCheck, hold, take_held

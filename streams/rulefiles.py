@@ -15,8 +15,8 @@ import yaml
 
 from streams.errors import StreamsError
 from triggers.book import Book
-from triggers.compiler import Path, compile_content
 from triggers.compiler import Fault as ContentFault
+from triggers.compiler import Path, compile_content
 
 FILE_BYTES_MAX = 256 * 1024
 FILES_MAX = 200

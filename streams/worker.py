@@ -50,7 +50,7 @@ def run_worker(settings: Settings) -> int:
     try:
         code = asyncio.run(_Worker(settings, settings.rules).run())
     except PreconditionError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
     if code:
         # A consumer thread may hang in a dead connection; the process must end all the same.
@@ -129,7 +129,7 @@ class _Worker:
             await work
         except asyncio.CancelledError:
             raise
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it ends the worker
             await crash(error)
 
     async def _watch_stall(self, intake: Intake) -> None:

@@ -67,7 +67,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class QuietHours:
-    """Local hours in which the named channels stay silent; ``then`` is ``defer`` or ``suppress``."""
+    """Local hours in which the named channels stay silent; ``then``: ``defer`` or ``suppress``."""
 
     window: DailyWindow
     channels: frozenset[str]
@@ -101,7 +101,7 @@ class Pick:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """``list``, ``off`` (per mille of the list price, so that 4% is 40) or ``set`` (minor units)."""
+    """``list``, ``off`` (per mille of the list price: 4% is 40) or ``set`` (minor units)."""
 
     kind: str = "list"
     off_permille: int = 0

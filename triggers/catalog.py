@@ -73,7 +73,7 @@ class Catalog:
         return None if sku in self._removed else self._products.get(sku)
 
     def related(self, sku: str, relation: str) -> list[tuple[Product, float]]:
-        """Products that ``sku`` relates to in one way, with weights: best first, equal ones by sku."""
+        """Products that ``sku`` relates to in one way, with weights: best first, then by sku."""
         found = self._known.get((sku, relation))
         if found is None:
             edges = {} if sku in self._removed else self._relations.get(sku, {})

@@ -17,6 +17,8 @@ _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 DAY_MS = 86_400_000
+#: A hundred years: further away the calendar ends.
+SPAN_MS_MAX = 36_500 * DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ def parse_duration(text: str) -> Duration:
     if match is None:
         raise DurationError(f"{text!r} is not a duration such as 90s, 30m, 12h or 7d")
     count, unit = int(match[1]), match[2]
+    if count * _UNIT_MS[unit] > SPAN_MS_MAX:
+        raise DurationError(f"{text!r} is longer than {SPAN_MS_MAX // DAY_MS}d")
     return Duration(text, count * _UNIT_MS[unit], count if unit == "d" else 0)
 
 

@@ -58,7 +58,7 @@ def step(
         out = Step()
     out.conflict = False
     now = customer.now
-    at = at_ms if at_ms > now.at else now.at
+    at = max(at_ms, now.at)
     if now.timers:
         advance(customer, at, book, catalog, out)
         now = customer.now

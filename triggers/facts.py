@@ -158,11 +158,12 @@ def _margin_back(order: Order) -> int:
 
 def _given_back(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
     orders = customer.orders
-    for index, order in enumerate(orders):
-        if order.order_id == data.order_id and not order.void:
-            break
-    else:
+    index = next(
+        (i for i, o in enumerate(orders) if o.order_id == data.order_id and not o.void), None
+    )
+    if index is None:
         return  # unknown, forgotten or already given back
+    order = orders[index]
     _count(customer, order, -1)
     whole = data.total is None or order.refunded + data.total >= order.total
     refunded = order.total if whole else order.refunded + data.total

@@ -273,7 +273,7 @@ class Pipeline:
             key = partition_keys(number, self.prefix).meta
             meta: dict[bytes, bytes] = self._store.hgetall(key)  # type: ignore[assignment]
             applied += sum(int(value) for name, value in meta.items() if name.startswith(b"o:"))
-        return sum(ends.values()) - applied
+        return int(sum(ends.values())) - applied
 
 
 def due_of(body: bytes) -> int:

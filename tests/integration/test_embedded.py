@@ -117,7 +117,7 @@ def test_a_port_in_use_is_named(server: type[EmbeddedServer], tmp_path: Path) ->
 
 
 def test_a_server_that_refuses_its_options_is_reported_with_its_own_words(tmp_path: Path) -> None:
-    with pytest.raises(EmbeddedError, match="valkey does not start.*no-such-policy"):
+    with pytest.raises(EmbeddedError, match=r"valkey does not start.*no-such-policy"):
         EmbeddedStore(tmp_path, free_port(), {"maxmemory-policy": "no-such-policy"}).start()
 
 

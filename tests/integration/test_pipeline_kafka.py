@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -213,7 +214,7 @@ ORDER_RULE = """
     channel: email
     reason: {{ja: "見た。", en: "Seen."}}
 """
-EVENTS = {
+EVENTS: dict[str, dict[str, Any]] = {
     "customer.profile_set": {"locale": "ja"},
     "cart.viewed": {"cart_id": "k", "subtotal": 1, "currency": "JPY"},
     "checkout.started": {"checkout_id": "h", "cart_id": "k", "total": 1, "currency": "JPY"},
