@@ -96,7 +96,7 @@ def check(
 @app.command()
 def backtest(
     rules: Annotated[Path, typer.Option(help="Folder of the rule book.")],
-    events: Annotated[list[Path], typer.Option(help="JSON lines, .gz too; may be repeated.")],
+    events: Annotated[list[Path], typer.Option(help="JSON lines, .gz too; more may follow.")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     more: Annotated[list[Path] | None, typer.Argument(help="Further event files.")] = None,
     until: Annotated[str | None, typer.Option(help="RFC 3339; timers fire up to it.")] = None,
