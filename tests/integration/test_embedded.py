@@ -83,6 +83,7 @@ def test_the_broker_keeps_its_records_over_a_stop_and_a_crash(tmp_path: Path, cr
         producer.send("events", key=b"k", value=b"v").get(timeout=10)
         producer.close()
         if crash:
+            time.sleep(2)  # this broker writes to its disk a moment after it acknowledges
             server.kill()
         else:
             server.stop()
