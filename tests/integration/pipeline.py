@@ -164,7 +164,7 @@ class Pipeline:
 
     def send_catalog(self, pairs: list[tuple[str, str]]) -> None:
         """Products for all skus of ``pairs`` and complements from the first to the second."""
-        at_ms = now_ms() - 3_600_000 if self.settings.clock == "system" else 0
+        at_ms = now_ms() - 7_200_000
         for sku in sorted({sku for pair in pairs for sku in pair}):
             product = {"name": sku.upper(), "price": 500, "currency": "JPY", "category": "toys"}
             self._catalog(sku, "catalog.product_set", sku, product, at_ms)
