@@ -254,7 +254,12 @@ def watch(pid: int) -> subprocess.Popen[bytes]:
 
 
 class EmbeddedKafka(EmbeddedServer):
-    """A Kafka broker: one node, no replication, one member a group (a rebalance never settles)."""
+    """A Kafka broker of one node, for the demo and for tests with one worker.
+
+    It writes all of its records to one file about once a second: a crash loses what it
+    acknowledged since (``stop`` loses nothing), and the more it holds the more each second costs.
+    A rebalance of two members of a group never settles on it.
+    """
 
     name = "noida-db"
 
