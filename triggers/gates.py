@@ -53,6 +53,8 @@ def _binds(limit: Limit, rule: Rule) -> bool:
 
 def _full(made: list[Made], at: int, limit: Limit, counted: Callable[[Made], bool]) -> bool:
     """Whether ``limit.max`` offers lie in ``(at - window, at]``; ``made`` is oldest first."""
+    if not limit.max:
+        return True
     found = 0
     since = at - limit.window_ms
     for offer in reversed(made):
