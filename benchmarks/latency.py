@@ -35,7 +35,7 @@ def measure_latency(kafka: str, redis: str, files: list[Path], folder: Path) -> 
         log_level="warning",
     )
     # The offers' timestamps are the broker's, too: only so the two can be compared.
-    create_topics(settings, RULES, PARTITIONS)
+    create_topics(settings, rules=RULES, partitions=PARTITIONS)
     worker = WorkerProcess(settings, folder)
     try:
         time.sleep(8)

@@ -59,7 +59,7 @@ def main() -> int:
             data_dir=folder,
             log_level="warning",
         )
-        create_topics(settings, RULES, options.partitions, history=True)
+        create_topics(settings, rules=RULES, partitions=options.partitions, history=True)
         events = _first(files, options.events)
         begun = time.monotonic()
         sent = preload(settings, events)

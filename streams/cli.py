@@ -140,7 +140,7 @@ def shop(
 def topics_create(
     rules: Rules = None,
     partitions: Annotated[int | None, typer.Option(min=1, max=1024)] = None,
-    replication: Annotated[int, typer.Option(help="-1: the broker's default.")] = -1,
+    replication: Annotated[int, typer.Option(help="-1: the broker's default.")] = 1,
     history: Annotated[bool, typer.Option("--history", help="For recorded timestamps.")] = False,
     kafka: Kafka = None,
     prefix: Prefix = None,
@@ -151,8 +151,17 @@ def topics_create(
     from streams.topics import create_topics
 
     settings = load_settings(kafka=kafka, prefix=prefix, rules=rules, partitions=partitions)
-    made = create_topics(settings, settings.rules, settings.partitions, history, replication)
-    _print({"made": made}, as_json)
+    report = create_topics(
+        settings,
+        rules=settings.rules,
+        partitions=settings.partitions,
+        history=history,
+        replication=replication,
+    )
+    for difference in report.differences:
+        print(difference, file=sys.stderr)
+    _print(report.as_dict(), as_json)
+    raise typer.Exit(1 if report.differences else 0)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from streams.rulefiles import load_folder
 from streams.settings import Settings
 from streams.store.errors import StoreError
 from streams.store.store import Store
-from streams.topics import topic_problems
+from streams.topics import check_topics
 from triggers.book import Book
 
 
@@ -94,11 +94,8 @@ def settings_hint(name: str) -> str:
 
 
 def _topics(settings: Settings, book: Book | None) -> Iterator[Finding]:
-    count, problems = topic_problems(settings, book)
-    for problem in problems:
-        yield Finding("topics", False, f"{problem.topic} {problem.text}", problem.remedy)
-    if not problems:
-        yield Finding("topics", True, f"all there, {count} partitions")
+    count = check_topics(settings, book)
+    yield Finding("topics", True, f"all there, {count} partitions")
 
 
 async def _store(settings: Settings) -> list[Finding]:

@@ -1,151 +1,239 @@
-"""The topics in and out: made with equal partition counts, and checked before anything runs."""
+"""The topics: which there are, how they are made, and whether those at hand will do."""
 
-from collections.abc import Iterable
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from kafka import KafkaAdminClient
-from kafka.errors import KafkaError
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import (
+    InvalidConfigurationError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 
 from streams.errors import PreconditionError
-from streams.rulefiles import load_book
 from streams.settings import Settings
 from triggers.book import Book
 from triggers.events import CATALOG, TOPICS
 
+#: Made where no rule book says which channels there are.
+DEFAULT_CHANNELS = ("call", "email", "onsite", "push", "sales", "sms")
+
 DECISIONS = "decisions"
 DEAD_LETTERS = "dead-letters"
-#: Channels whose topics are made where no rule book says which there are.
-CHANNELS = ("email", "push", "onsite", "sms", "sales", "call")
-_CENTURY_MS = str(100 * 366 * 86_400_000)
+
+_EVER = "-1"
+_ANY_MS = str(2**63 - 1)
+_TIMEOUT_MS = 15_000
+
+#: Not every broker that speaks the protocol knows these; what it does not know, it does not check.
+_OPTIONAL = ("message.timestamp.before.max.ms", "message.timestamp.after.max.ms")
 
 
-class Problem(NamedTuple):
-    """A topic that is not as it must be, and what to do."""
-
-    topic: str
-    text: str
-    remedy: str
-
-
-def output_topics(book: Book | None) -> list[str]:
-    """The topics out, without prefix: one for each channel of the book, and the two others."""
-    channels = CHANNELS if book is None else {rule.channel for rule in book.rules.values()}
-    return [*sorted(f"offers.{channel}" for channel in channels), DECISIONS, DEAD_LETTERS]
+def channels(book: Book | None) -> tuple[str, ...]:
+    """The channels that the book's rules name, sorted; without a book the usual ones."""
+    if book is None:
+        return DEFAULT_CHANNELS
+    return tuple(sorted({rule.channel for rule in book.rules.values()}))
 
 
-def _admin(settings: Settings) -> KafkaAdminClient:
-    try:
-        return KafkaAdminClient(**settings.kafka_options())
-    except KafkaError as error:
-        raise PreconditionError(
-            f"Kafka does not answer at {settings.kafka} ({type(error).__name__})",
-            "start it, or set TSUIDE_KAFKA",
-        ) from error
+def output_topics(book: Book | None) -> tuple[str, ...]:
+    """The topics out, without prefix."""
+    return (*(f"offers.{channel}" for channel in channels(book)), DECISIONS, DEAD_LETTERS)
 
 
-def _found(admin: KafkaAdminClient, names: Iterable[str]) -> dict[str, int]:
-    """Partition counts of those ``names`` that exist."""
-    present = set(admin.list_topics())
-    wanted = [name for name in names if name in present]
-    described = admin.describe_topics(wanted) if wanted else []
-    return {topic["name"]: len(topic["partitions"]) for topic in described}
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one topic (without prefix) should be."""
+
+    name: str
+    partitions: int
+    configs: Mapping[str, str]
+
+
+def plan_topics(book: Book | None, partitions: int, history: bool) -> list[Plan]:
+    """All topics in and out. With `history` they keep the producers' timestamps, for ever."""
+    if history:
+        inward = {
+            "message.timestamp.type": "CreateTime",
+            "retention.ms": _EVER,
+            "message.timestamp.before.max.ms": _ANY_MS,
+            "message.timestamp.after.max.ms": _ANY_MS,
+        }
+    else:
+        inward = {"message.timestamp.type": "LogAppendTime"}
+    outward = {"retention.ms": _EVER} if history else {}
+    catalog = {**inward, "cleanup.policy": "compact"}
+    return [
+        Plan(CATALOG, 1, catalog),
+        *(Plan(topic, partitions, inward) for topic in TOPICS),
+        *(Plan(topic, partitions, outward) for topic in output_topics(book)),
+    ]
+
+
+@dataclass(slots=True)
+class Report:
+    """What `create_topics` found and did; names are with prefix."""
+
+    made: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {"made": self.made, "kept": self.kept, "differences": self.differences}
 
 
 def create_topics(
     settings: Settings,
+    *,
     rules: Path | None = None,
     partitions: int | None = None,
     history: bool = False,
-    replication: int = -1,
-) -> list[str]:
-    """Make all topics that are missing; the names of those made.
+    replication: int = 1,
+) -> Report:
+    """Make the topics that are missing and compare the others with what they should be.
 
-    With ``history`` records keep their producers' timestamps and stay for ever, for recorded logs;
-    else the broker's clock rules the topics in. Existing topics are left as they are; raises
-    :class:`PreconditionError` when one of them has another partition count.
+    Nothing that exists is changed. Raises `PreconditionError` when Kafka is away or refuses.
     """
-    count = partitions or settings.partitions
-    outputs = output_topics(None if rules is None else load_book(rules))
-    wanted = {settings.topic(name): count for name in (*TOPICS, *outputs)}
-    wanted[settings.topic(CATALOG)] = 1
-    admin = _admin(settings)
-    try:
-        known = _found(admin, wanted)
-        for name, found in known.items():
-            if found != wanted[name]:
-                raise PreconditionError(
-                    f"topic {name} has {found} partitions, {wanted[name]} were asked for",
-                    "partition counts cannot change; take another prefix or the same count",
-                )
-        missing = [name for name in wanted if name not in known]
-        inputs = {settings.topic(name) for name in TOPICS}
-        if missing:
-            plans: dict[str, Any] = {
-                name: {
-                    "num_partitions": wanted[name],
-                    "replication_factor": replication,
-                    "configs": _configs(name == settings.topic(CATALOG), name in inputs, history),
-                }
-                for name in missing
-            }
-            _make(admin, plans)
-        return missing
-    finally:
-        admin.close()
-
-
-def _configs(catalog: bool, is_input: bool, history: bool) -> dict[str, str]:
-    configs = {"cleanup.policy": "compact" if catalog else "delete"}
-    if history:
-        configs |= {
-            "retention.ms": "-1",
-            "message.timestamp.type": "CreateTime",
-            "message.timestamp.before.max.ms": _CENTURY_MS,
-        }
-    elif is_input:
-        configs["message.timestamp.type"] = "LogAppendTime"
-    return configs
-
-
-def _make(admin: KafkaAdminClient, plans: dict[str, Any]) -> None:
-    try:
-        admin.create_topics(plans)
-    except KafkaError as error:
-        raise PreconditionError(
-            f"the topics could not be made ({type(error).__name__})", "see the broker's log"
-        ) from error
-
-
-def topic_problems(settings: Settings, book: Book | None) -> tuple[int, list[Problem]]:
-    """The partition count of the customers' topics, and everything that is wrong with topics."""
-    remedy = "tsuide topics create"
-    admin = _admin(settings)
-    try:
-        names = [*TOPICS, CATALOG, *output_topics(book)]
-        found = _found(admin, [settings.topic(name) for name in names])
-    finally:
-        admin.close()
-    problems = [
-        Problem(settings.topic(name), "is missing", remedy)
-        for name in names
-        if settings.topic(name) not in found
-    ]
-    counts = [found[settings.topic(name)] for name in TOPICS if settings.topic(name) in found]
-    count = counts[0] if counts else 0
-    for name in names:
-        have = found.get(settings.topic(name))
-        want = 1 if name == CATALOG else count
-        if have is not None and have != want:
-            text = f"has {have} partitions instead of {want}"
-            problems.append(Problem(settings.topic(name), text, "make it anew with equal counts"))
-    return count, problems
+    book = _load(rules)
+    plans = plan_topics(book, partitions or settings.partitions, history)
+    report = Report()
+    with admin(settings) as client:
+        existing = _partition_counts(client)
+        for plan in plans:
+            name = settings.topic(plan.name)
+            if name in existing or not _create(client, name, plan, replication):
+                report.kept.append(name)
+            else:
+                report.made.append(name)
+        if report.made:
+            client.wait_for_topics(report.made, timeout_ms=_TIMEOUT_MS)
+        existing = _partition_counts(client)
+        kept = set(report.kept)
+        old = [plan for plan in plans if settings.topic(plan.name) in kept]
+        report.differences = _differences(client, settings, old, existing)
+    return report
 
 
 def check_topics(settings: Settings, book: Book | None) -> int:
-    """The partition count; raises :class:`PreconditionError` naming every topic that is wrong."""
-    count, problems = topic_problems(settings, book)
-    if problems:
-        text = "; ".join(f"topic {problem.topic} {problem.text}" for problem in problems)
-        raise PreconditionError(text, problems[0].remedy)
-    return count
+    """The partition count that all topics share.
+
+    Raises `PreconditionError`, which names every topic that is missing or has another count.
+    """
+    with admin(settings) as client:
+        counts = _partition_counts(client)
+    faults = topic_faults(settings, book, counts)
+    if faults:
+        raise PreconditionError("; ".join(faults), "tsuide topics create makes what is missing")
+    return counts[settings.topic(TOPICS[0])]
+
+
+def topic_faults(settings: Settings, book: Book | None, counts: Mapping[str, int]) -> list[str]:
+    """What stands against a start, given the partition count of each topic in Kafka."""
+    wanted = [settings.topic(name) for name in (CATALOG, *TOPICS, *output_topics(book))]
+    faults = [f"topic {name} is missing" for name in wanted if name not in counts]
+    if counts.get(wanted[0], 1) != 1:
+        faults.append(f"topic {wanted[0]} has {counts[wanted[0]]} partitions and must have 1")
+    present = {name: counts[name] for name in wanted[1:] if name in counts}
+    if len(set(present.values())) > 1:
+        listing = ", ".join(f"{name} {count}" for name, count in sorted(present.items()))
+        faults.append(f"partition counts differ: {listing}")
+    return faults
+
+
+@contextmanager
+def admin(settings: Settings) -> Iterator[KafkaAdminClient]:
+    """An admin client; what Kafka refuses becomes a `PreconditionError`."""
+    try:
+        client = KafkaAdminClient(
+            **settings.kafka_options(),
+            client_id="tsuide-admin",
+            request_timeout_ms=_TIMEOUT_MS,
+            bootstrap_timeout_ms=_TIMEOUT_MS,
+        )
+    except (KafkaError, OSError) as error:
+        raise PreconditionError(
+            f"Kafka at {settings.kafka} does not answer ({type(error).__name__})",
+            "start it or set TSUIDE_KAFKA",
+        ) from error
+    try:
+        yield client
+    except KafkaError as error:
+        raise PreconditionError(f"Kafka at {settings.kafka}: {error}") from error
+    finally:
+        client.close()
+
+
+def _load(rules: Path | None) -> Book | None:
+    if rules is None:
+        return None
+    from streams.rulefiles import load_book
+
+    return load_book(rules)
+
+
+def _partition_counts(client: KafkaAdminClient) -> dict[str, int]:
+    return {topic["name"]: len(topic["partitions"]) for topic in client.describe_topics()}
+
+
+def _create(client: KafkaAdminClient, name: str, plan: Plan, replication: int) -> bool:
+    """Whether it was made; False when somebody else was quicker."""
+    configs = dict(plan.configs)
+    for attempt in (configs, {k: v for k, v in configs.items() if k not in _OPTIONAL}):
+        try:
+            answer = client.create_topics(
+                {
+                    name: {
+                        "num_partitions": plan.partitions,
+                        "replication_factor": replication,
+                        "configs": attempt,
+                    }
+                },
+                timeout_ms=_TIMEOUT_MS,
+                raise_errors=False,
+            )
+            _raise_for(answer)
+        except TopicAlreadyExistsError:
+            return False
+        except InvalidConfigurationError:
+            if attempt is not configs:
+                raise
+        else:
+            return True
+    return True
+
+
+def _raise_for(answer: Mapping[str, Any]) -> None:
+    for topic in answer["topics"]:
+        if topic["error_code"]:
+            raise for_code(topic["error_code"])(topic.get("error_message") or topic["name"])
+
+
+def _differences(
+    client: KafkaAdminClient,
+    settings: Settings,
+    plans: Iterable[Plan],
+    counts: Mapping[str, int],
+) -> list[str]:
+    """How topics that were there already differ from their plan, one text each."""
+    found: list[str] = []
+    by_name = {settings.topic(plan.name): plan for plan in plans}
+    if not by_name:
+        return found
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in by_name]
+    described = client.describe_configs(resources, config_filter="all").get("topic", {})
+    for name, plan in by_name.items():
+        if counts[name] != plan.partitions:
+            found.append(f"{name}: {counts[name]} partitions, wanted {plan.partitions}")
+        for key, wanted in plan.configs.items():
+            value = described.get(name, {}).get(key, {}).get("value")
+            if value is not None and value != wanted:
+                found.append(f"{name}: {key} is {value}, wanted {wanted}")
+    return found
