@@ -59,7 +59,9 @@ def run() -> None:
                 seen["started"] = time.monotonic()
             seen["count"] += 1
             if seen["count"] == most:
-                print("events_per_second", most / (time.monotonic() - seen["started"]), flush=True)
+                rate = most / (time.monotonic() - seen["started"])
+                # Faust turns what is printed into log lines; this goes past it.
+                os.write(1, f"\nevents_per_second {rate}\n".encode())
                 os._exit(0)
 
     for name in ("customer", "cart", "checkout", "purchase"):

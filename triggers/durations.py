@@ -84,13 +84,17 @@ def to_ms(text: str) -> int:
 
 
 @lru_cache(maxsize=64)
-def _second_text(second: int) -> str:
-    return (_EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
+def _day_text(day: int) -> str:
+    return (_EPOCH + timedelta(days=day)).strftime("%Y-%m-%d")
 
 
 def to_text(at_ms: int) -> str:
     """An instant as RFC 3339 in UTC with milliseconds: ``2026-01-31T09:00:00.000Z``."""
-    return f"{_second_text(at_ms // 1000)}.{at_ms % 1000:03d}Z"
+    day, rest = divmod(at_ms, DAY_MS)
+    seconds, ms = divmod(rest, 1000)
+    minutes, second = divmod(seconds, 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{_day_text(day)}T{hour:02d}:{minute:02d}:{second:02d}.{ms:03d}Z"
 
 
 @dataclass(frozen=True, slots=True)

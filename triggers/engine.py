@@ -59,9 +59,10 @@ def step(
     out.conflict = False
     now = customer.now
     at = max(at_ms, now.at)
-    if now.timers:
-        advance(customer, at, book, catalog, out)
-        now = customer.now
+    for timer in now.timers:
+        if timer.due_ms <= at:
+            advance(customer, at, book, catalog, out)
+            break
     if now.gone and event.type != _CONSENTS_BACK:
         out.note(now.gone)
         return out
