@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from zlib import crc32
 
 from streams.clock import Clock, wall_ms
@@ -277,14 +277,33 @@ class Partition:
         work.types.update([(topic, event.type) for event, topic, _ in decoded])
         world.observer.loaded(len(decoded), len(missing))
         await self._load_missing(missing)
-        book, catalog, out, changed = work.book, world.catalog, work.out, work.changed
-        for event, topic, record in decoded:
-            customer = cache[event.subject]
-            step(customer, event, record.timestamp, book, catalog, crc32(record.value), out)
-            if out.conflict:
-                detail = "another body came under this source and id within 72 h"
-                self._refuse("id_conflict", detail, topic, record, work)
-            changed[event.subject] = customer
+        self._step_by_customer(decoded, work)
+
+    def _step_by_customer(self, decoded: list[tuple[Any, str, Any]], work: _Work) -> None:
+        """Run the batch's events customer by customer; what comes of it is in the log's order.
+
+        Customers do not see each other, so only the order of each one's events matters; taking
+        them together keeps a document in the processor's cache while it is worked on.
+        """
+        book, catalog, out = work.book, self._world.catalog, work.out
+        by_customer: dict[str, list[int]] = {}
+        for place, (event, _, _) in enumerate(decoded):
+            by_customer.setdefault(event.subject, []).append(place)
+        order: list[int] = []  # the place of the event behind each decision
+        offer_order: list[int] = []
+        for subject, places in by_customer.items():
+            customer = work.changed[subject] = self._cache[subject]
+            for place in places:
+                event, topic, record = decoded[place]
+                step(customer, event, record.timestamp, book, catalog, crc32(record.value), out)
+                if out.conflict:
+                    detail = "another body came under this source and id within 72 h"
+                    self._refuse("id_conflict", detail, topic, record, work)
+                if len(out.decisions) > len(order):
+                    order += [place] * (len(out.decisions) - len(order))
+                    offer_order += [place] * (len(out.offers) - len(offer_order))
+        out.decisions[:] = _in_order(out.decisions, order)
+        out.offers[:] = _in_order(out.offers, offer_order)
 
     def _refuse(self, reason: str, detail: str, topic: str, record: Any, work: _Work) -> None:
         key, value, headers = dead_letter(
@@ -394,6 +413,15 @@ class Partition:
             done = relay.done
             await self._world.store.trim(self.number, self._token, done, dict(relay.offsets))
             relay.trimmed = done
+
+
+T = TypeVar("T")
+
+
+def _in_order(values: list[T], places: list[int]) -> list[T]:
+    """``values`` by their places; equal places keep their order."""
+    ranked = sorted(zip(places, range(len(values)), strict=True))
+    return [values[index] for _, index in ranked]
 
 
 def _outgoing(out: Step) -> list[Outgoing]:

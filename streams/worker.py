@@ -98,7 +98,7 @@ class _Worker:
         self._begin(self._guard(self._watch_rules(world, observer), crash), "rules")
         gc.collect()
         gc.freeze()  # the catalogue and the modules stay; collecting them again finds nothing
-        gc.disable()
+        gc.set_threshold(50_000, 20, 50)
         try:
             return await run_app(app)
         finally:
