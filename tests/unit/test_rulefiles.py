@@ -1,0 +1,143 @@
+"""A rule folder is read strictly, and every fault is named where it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streams.check import run_check
+from streams.rulefiles import Fault, RuleFolder, load_folder
+from triggers.book import Book
+
+HERE = Path(__file__).parent
+RETAIL = HERE.parents[1] / "examples" / "retail-year" / "rules"
+GOOD = """
+book: {name: x, timezone: UTC, currency: JPY}
+rules:
+  - id: one
+    kind: cross_sell
+    on: cart.item_added
+    pick: none
+    channel: email
+    reason: {ja: "あ", en: "a"}
+"""
+
+
+def faults(folder: Path) -> list[Fault]:
+    found = load_folder(folder)
+    assert not isinstance(found, Book)
+    return found
+
+
+def places(folder: Path) -> dict[str, str]:
+    """Place -> message."""
+    return {f"{Path(f.file).name}:{f.line}:{f.column}": f.message for f in faults(folder)}
+
+
+def write(folder: Path, text: str, name: str = "book.yaml") -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(text)
+    return folder
+
+
+def test_every_fault_of_a_broken_book_is_named_at_its_place() -> None:
+    found = places(HERE / "broken-book")
+    expected = {
+        "book.yaml:3:13": "'Mars/Olympus' is no time zone",
+        "book.yaml:11:9": "did you mean cart.item_added?",
+        "book.yaml:16:9": "the id twice is taken",
+        "book.yaml:18:9": "a down_sell answers hesitation",
+        "book.yaml:20:19": "unknown name event.item.prize",
+        "book.yaml:21:25": "no matching overload",
+        "book.yaml:22:9": "must be true or false",
+        "book.yaml:26:18": "unknown name itm.name; did you mean item.name?",
+        "book.yaml:32:20": "a rule has one moment",
+        "book.yaml:25:20": "looser than the book's limit of 3",
+        "book.yaml:33:5": "names 2 kinds of pick",
+        "book.yaml:28:5": "names its `terms`",
+        "book.yaml:36:27": "a brace without its partner",
+    }
+    assert found.keys() == expected.keys()
+    for place, message in expected.items():
+        assert message in found[place], place
+
+
+def test_what_strict_yaml_refuses_is_named_at_its_place() -> None:
+    found = places(HERE / "broken-yaml")
+    assert found["a.yaml:1:7"] == "anchors are not allowed"
+    assert found["b.yaml:4:11"] == "aliases are not allowed"
+
+
+def test_the_demos_book_has_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_check(RETAIL) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_check_prints_one_fault_a_line_and_answers_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_check(HERE / "broken-book") == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(faults(HERE / "broken-book"))
+    assert all(line.count(":") >= 3 for line in lines)
+
+
+@pytest.mark.parametrize("key", ["holdout: {share: 5%}", "templates: {}"])
+def test_what_is_not_supported_yet_is_refused_by_name(tmp_path: Path, key: str) -> None:
+    text = GOOD.replace("currency: JPY}", f"currency: JPY, {key}}}")
+    (fault,) = faults(write(tmp_path / "r", text))
+    assert fault.message == f"{key.partition(':')[0]} is not supported yet"
+
+
+def test_words_numbers_and_times_are_what_they_look_like(tmp_path: Path) -> None:
+    quiet = "currency: JPY, quiet_hours: {from: 21:00, to: 08:00, channels: [email]}}"
+    found = load_folder(write(tmp_path / "r", GOOD.replace("currency: JPY}", quiet)))
+    assert isinstance(found, Book)
+    assert found.quiet_hours is not None
+    assert found.quiet_hours.window.start_min == 21 * 60
+    bad = GOOD.replace("name: x", "name: 1.10")
+    (fault,) = faults(write(tmp_path / "bad", bad))
+    assert "string" in fault.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "rules: {}", "rules: 3", "- a", "book: [1", "\t- a: b", "book:\nrules:", "? [a]\n: b"],
+)
+def test_odd_files_are_faults_and_no_crash(tmp_path: Path, text: str) -> None:
+    assert faults(write(tmp_path / "r", text))
+
+
+def test_a_bomb_and_a_huge_file_are_refused(tmp_path: Path) -> None:
+    bomb = "a: &a [x,x]\nb: &b [*a,*a]\nc: [*b,*b]\n"
+    assert any("anchors" in f.message for f in faults(write(tmp_path / "bomb", bomb)))
+    huge = "# " + "x" * (300 * 1024)
+    assert "more than 256 KiB" in faults(write(tmp_path / "huge", huge))[0].message
+    (tmp_path / "bytes").mkdir()
+    (tmp_path / "bytes" / "b.yaml").write_bytes(b"\xff\xfe")
+    assert "cannot be read" in faults(tmp_path / "bytes")[0].message
+    assert "no *.yaml files" in faults(tmp_path / "nowhere")[0].message
+
+
+def test_a_faulty_change_leaves_the_old_book_and_a_good_one_takes_over(tmp_path: Path) -> None:
+    folder = RuleFolder(write(tmp_path / "r", GOOD))
+    old = folder.load()
+    assert folder.poll() is None
+    write(tmp_path / "r", GOOD[: len(GOOD) // 2])
+    assert folder.poll() is None
+    assert folder.faults
+    write(tmp_path / "r", GOOD.replace("id: one", "id: two"))
+    new = folder.poll()
+    assert new is not None
+    assert new.digest != old.digest
+    assert list(new.rules) == ["two"]
+    assert folder.faults == []
+
+
+def test_the_digest_depends_on_neither_files_nor_comments(tmp_path: Path) -> None:
+    one = load_folder(write(tmp_path / "one", GOOD))
+    head, rules = GOOD.split("rules:")
+    write(tmp_path / "two", "# a comment\nrules:" + rules, "z.yaml")
+    two = load_folder(write(tmp_path / "two", head, "a.yaml"))
+    assert isinstance(one, Book)
+    assert isinstance(two, Book)
+    assert one.digest == two.digest
