@@ -13,10 +13,11 @@ import structlog
 from streams.clock import wall_ms
 from streams.merge import FetchState
 from streams.outbox import Relay, Sender, unpack
-from streams.partition import Partition, World
+from streams.partition import Partition
 from streams.readback import read_back
 from streams.store.calls import Meta, new_token
 from streams.store.errors import StoreError
+from streams.world import World
 from triggers.events import TOPICS
 from triggers.state import SCHEMA
 

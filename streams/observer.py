@@ -14,7 +14,8 @@ from triggers.judgement import Step
 if TYPE_CHECKING:
     from streams.intake import Intake
     from streams.outbox import Outgoing
-    from streams.partition import Partition, World
+    from streams.partition import Partition
+    from streams.world import World
 
 _NOTES = {
     "timer_armed": "timers_armed",

@@ -8,28 +8,23 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from zlib import crc32
 
-from streams.clock import Clock, wall_ms
-from streams.codec import Door
+from streams.clock import wall_ms
 from streams.deadletters import dead_letter
 from streams.merge import FetchState, Merge
 from streams.outbox import Outgoing, Relay, pack
 from streams.sending import LateCheck, hold, take_held
 from streams.store.calls import Batch, Meta
-from streams.store.store import Store
+from streams.world import World
 from triggers.book import Book
-from triggers.catalog import Catalog
 from triggers.decisions import Offer
 from triggers.engine import advance, step
 from triggers.errors import Refused
 from triggers.events import TOPICS
 from triggers.judgement import Step
 from triggers.state import PART_LETTERS, Customer
-
-if TYPE_CHECKING:
-    from streams.settings import Settings
 
 #: How long after a due time a fetch must have been sent that found nothing more (clock skew
 #: between broker and worker).
@@ -38,66 +33,6 @@ TIMER_MARGIN_MS = 250
 TIMERS_PER_BATCH = 200
 _IDLE_S = 0.05
 _NEVER = 2**62
-
-
-class Observer(Protocol):
-    """Counts what happens (``streams.observer``)."""
-
-    def applied(
-        self, types: Counter[tuple[str, str]], customers: int, out: Step, took_s: float
-    ) -> None:
-        """A batch was applied: its events by (topic, type), changed customers, what came of it."""
-        ...
-
-    def loaded(self, asked: int, missing: int) -> None:
-        """Of so many customers asked for, so many came from the store."""
-        ...
-
-    def dead_letter(self, topic: str, reason: str) -> None:
-        """A record was refused."""
-        ...
-
-    def expired(self, rule: str, reason: str) -> None:
-        """An offer was not sent in time."""
-        ...
-
-    def sent(self, records: list[Outgoing], took_s: float) -> None:
-        """Records of one topic were acknowledged."""
-        ...
-
-    def known_already(self, topic: str) -> None:
-        """A record of the outbox lay in its topic already."""
-        ...
-
-    def claimed(self, count: int) -> None:
-        """So many partitions were claimed."""
-        ...
-
-    def failed(self, code: str) -> None:
-        """The store refused or failed with that code."""
-        ...
-
-
-class World:
-    """What all partitions of a worker share. ``book`` is swapped between two batches."""
-
-    def __init__(
-        self,
-        store: Store,
-        door: Door,
-        book: Book,
-        catalog: Catalog,
-        clock: Clock,
-        observer: Observer,
-        settings: "Settings",
-    ) -> None:
-        self.store = store
-        self.door = door
-        self.book = book
-        self.catalog = catalog
-        self.clock = clock
-        self.observer = observer
-        self.settings = settings
 
 
 class _Work:

@@ -24,12 +24,12 @@ from streams.codec import Door
 from streams.errors import PreconditionError, StreamsError, UsageError
 from streams.intake import Intake
 from streams.observer import WorkerObserver
-from streams.partition import World
 from streams.rulefiles import RuleFolder
 from streams.settings import Settings
 from streams.store.store import Store
 from streams.topics import check_topics, output_topics
 from streams.web.server import WebServer
+from streams.world import World
 from triggers.catalog import Catalog
 from triggers.events import TOPICS
 

@@ -13,7 +13,8 @@ from triggers.catalog import Catalog
 from triggers.conditions import Condition, ExpressionError, Expressions
 from triggers.context import FUNCTIONS, VARIABLES, Context, event_variables
 from triggers.errors import EvalError
-from triggers.payloads import CartItemAdded, Item
+from triggers.fields import Item
+from triggers.payloads import CartItemAdded
 from triggers.state import Cart, Customer, Line
 
 EXAMPLES = int(os.environ.get("TSUIDE_TEST_EXAMPLES", "300"))
