@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from streams.clock import wall_ms
 from streams.metrics import PROCESS, Metrics
 from triggers.book import Book
-from triggers.decisions import Decision, Offer
+from triggers.decisions import Decision, Offer, Withdrawal
 from triggers.judgement import Step
 
 if TYPE_CHECKING:
@@ -60,8 +60,10 @@ class WorkerObserver:
             self._fired(out.fired)
         if out.decisions:
             self._decided(out.decisions)
-        for (rule, channel), count in _made(out).items():
+        for (rule, channel), count in _made(out, Offer).items():
             metrics.add("offers", rule, channel, amount=count)
+        for (rule, channel), count in _made(out, Withdrawal).items():
+            metrics.add("offers_withdrawn", rule, channel, amount=count)
 
     def _fired(self, fired: list[int]) -> None:
         assert self._world is not None
@@ -172,5 +174,5 @@ def _errors(conditions: Iterable[object]) -> Iterable[int]:
     return (getattr(condition, "errors", 0) for condition in conditions)
 
 
-def _made(out: Step) -> Counter[tuple[str, str]]:
-    return Counter((offer.rule, offer.channel) for offer in out.offers if isinstance(offer, Offer))
+def _made(out: Step, kind: type[Offer] | type[Withdrawal]) -> Counter[tuple[str, str]]:
+    return Counter((offer.rule, offer.channel) for offer in out.offers if isinstance(offer, kind))

@@ -102,17 +102,11 @@ class Settings(BaseSettings):
     )
     rules_poll_seconds: float = Field(5, ge=0.1, le=3600, description="looks for a changed book")
     batch_records: int = Field(2000, ge=1, le=20_000, description="most records of one apply")
-    batch_customers: int = Field(
-        500, ge=1, le=1000, description="most changed customers of one Redis call"
-    )
     buffer_records: int = Field(
         4096, ge=16, le=1_000_000, description="most records that wait in memory, a topic partition"
     )
     cache_customers: int = Field(
         100_000, ge=0, le=10_000_000, description="most customers kept in memory, a worker"
-    )
-    outbox_records: int = Field(
-        100_000, ge=100, le=10_000_000, description="at so many unsent, a partition stops reading"
     )
     timers_per_second: int = Field(
         2000, ge=1, le=1_000_000, description="most overdue timers fired, a partition"
