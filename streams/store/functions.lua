@@ -30,7 +30,7 @@
 -- values are written, and the offsets last. Numbers are decimal texts, compared as texts, because
 -- Lua's own have 53 bits. Error replies are fixed texts and never hold data.
 
-local MAX = 9007199254740992   -- 2^53, the last integer that Lua's numbers count up to
+local MAX = '9007199254740992' -- 2^53, the last integer that Lua's numbers count up to
 local CHUNK = 2000             -- arguments for one command; Lua's stack takes 8,000 (must be even)
 local CUSTOMER_KEY = 2
 local DUE_KEY = 18
@@ -51,9 +51,9 @@ local OFFSET_MISMATCH = 'OFFSET_MISMATCH the stored position is not the expected
 local function count(text)
   if not text or #text > 16 or not text:find('^%d+$') then return nil end
   if #text > 1 and text:byte(1) == 48 then return nil end
-  local number = tonumber(text)
-  if number > MAX then return nil end
-  return number
+  -- As texts: 2^53 + 1 as a number would be 2^53.
+  if #text == 16 and text > MAX then return nil end
+  return tonumber(text)
 end
 
 local function topic_ok(text)
@@ -197,7 +197,7 @@ local function apply(keys, args)
   if #keys ~= 19 then return refuse(BAD_KEYS) end
   if #args < 10 then return refuse(BAD_ARGUMENT) end
   local number, trim_to = count(args[2]), count(args[3])
-  if not number or number < 1 or number >= MAX or #args[5] > 128 then return refuse(BAD_ARGUMENT) end
+  if not number or number < 1 or args[2] == MAX or #args[5] > 128 then return refuse(BAD_ARGUMENT) end
   -- What this very call puts into the outbox is not published yet.
   if args[3] ~= '' and (not trim_to or trim_to >= number) then return refuse(BAD_ARGUMENT) end
   if not type_ok(keys, 1) then return refuse(BAD_TYPE) end

@@ -1,0 +1,668 @@
+"""The store against a real server: a batch is written as a whole by its owner, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from streams.embedded import EmbeddedStore
+from streams.store import (
+    Batch,
+    Fenced,
+    FunctionsMissing,
+    Meta,
+    OffsetMismatch,
+    PartitionCountChanged,
+    SchemaNewer,
+    Store,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+    new_token,
+)
+from streams.store.calls import LIBRARY, NUMBER_MAX, apply_command
+from streams.store.keys import bucket_of, key_slot, partition_keys
+
+P = 17
+HOSTILE = [
+    b"}{",
+    b"{p1}",
+    b"a\x00b",
+    b"\x00",
+    "🎁 顧客".encode(),
+    b"'] redis.call('FLUSHALL') --",
+    b"*3\r\n$3\r\nSET\r\n",
+    b"\xff\xfe\x80",
+    b" ",
+    b"x" * 10_000,
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
+    with EmbeddedStore(tmp_path_factory.mktemp("store")) as running:
+        yield running
+
+
+@pytest.fixture
+def raw(server: EmbeddedStore) -> Iterator[redis.Redis]:
+    """A plain client, on an empty server."""
+    with redis.Redis.from_url(server.url, protocol=2) as client:
+        client.config_set("maxmemory", "0")
+        client.flushall()
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def opened(server: EmbeddedStore, prefix: str = "", timeout_s: float = 5.0) -> Any:
+    store = await Store.connect(server.url, prefix, timeout_s)
+    try:
+        await store.ensure_functions()
+        yield store
+    finally:
+        await store.close()
+
+
+async def claimed(store: Store, partition: int = P) -> Meta:
+    return await store.claim(partition, new_token(), 1, 32, 1)
+
+
+def first(meta: Meta, **changes: Any) -> Batch:
+    """A batch that a partition without offsets takes."""
+    batch: dict[str, Any] = {
+        "token": meta.token,
+        "number": meta.number,
+        "offsets": {"cart": (None, 5), "purchase": (None, 3)},
+        "docs": {(b"c-1", "n"): b"now", (b"c-1", "o"): b"orders", (b"c-2", "n"): b"other"},
+        "due": {b"c-1": 2_000, b"c-2": 1_000},
+        "outbox": b"records",
+        "book": "digest",
+    }
+    return Batch(**{**batch, **changes})
+
+
+def keys_of(client: redis.Redis) -> list[bytes]:
+    """The names of all keys."""
+    return sorted({bytes(key) for key in client.scan_iter() if isinstance(key, bytes)})
+
+
+def execute(client: redis.Redis, *words: str) -> None:
+    """Run a command that the client has no method for."""
+    client.execute_command(*words)  # type: ignore[no-untyped-call]
+
+
+def dump(client: redis.Redis) -> dict[bytes, Any]:
+    """All that the server holds."""
+    return {key: client.dump(key) for key in keys_of(client)}
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(work, 60))
+
+
+def test_a_batch_is_there_as_a_whole(server: EmbeddedStore, raw: redis.Redis) -> None:
+    async def work() -> None:
+        async with opened(server) as store:
+            meta = await claimed(store)
+            assert (meta.epoch, meta.number, meta.offsets, meta.book) == (1, 1, {}, "")
+            await store.apply(P, first(meta, trimmed={"offers": 7}))
+            assert await store.load(P, [b"c-1", b"c-2", b"c-3"], "no") == {
+                b"c-1": {"n": b"now", "o": b"orders"},
+                b"c-2": {"n": b"other"},
+                b"c-3": {},
+            }
+            assert await store.due(P, 1_500, 10) == [(b"c-2", 1_000)]
+            assert await store.due(P, 2_000, 10) == [(b"c-2", 1_000), (b"c-1", 2_000)]
+            assert await store.due(P, 2_000, 1) == [(b"c-2", 1_000)]
+            assert await store.next_due(P) == 1_000
+            assert await store.pending(P) == 2
+            assert await store.outbox(P) == [(1, b"records")]
+            stored = await store.meta(P)
+            assert stored is not None
+            assert stored.offsets == {"cart": 5, "purchase": 3}
+            assert stored.trimmed == {"offers": 7}
+            assert (stored.number, stored.book) == (2, "digest")
+
+    run(work())
+
+
+def test_what_was_never_written_is_nothing(server: EmbeddedStore, raw: redis.Redis) -> None:
+    async def work() -> None:
+        async with opened(server) as store:
+            assert await store.meta(P) is None
+            assert await store.load(P, [], "n") == {}
+            assert await store.load(P, [b"c"], "n") == {b"c": {}}
+            assert await store.due(P, 10**13, 5) == []
+            assert await store.next_due(P) is None
+            assert await store.pending(P) == 0
+            assert await store.outbox(P) == []
+
+    run(work())
+    assert dump(raw) == {}
+
+
+def test_an_earlier_owner_is_fenced_and_writes_nothing(
+    server: EmbeddedStore, raw: redis.Redis
+) -> None:
+    async def work() -> None:
+        async with opened(server) as store, opened(server) as other:
+            old = await claimed(store)
+            new = await claimed(other)
+            assert new.epoch == 2
+            before = dump(raw)
+            with pytest.raises(Fenced):
+                await store.apply(P, first(old))
+            with pytest.raises(Fenced):
+                await store.trim(P, old.token, 0, {"offers": 9})
+            assert dump(raw) == before
+            await other.apply(P, first(new))
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"offsets": {"cart": (4, 6), "purchase": (3, 3)}},
+        {"offsets": {"cart": (5, 6), "purchase": (None, 3)}},
+        {"offsets": {"cart": (5, 6), "feedback": (0, 3)}},
+        {"number": 1},
+        {"number": 3},
+    ],
+)
+def test_another_position_is_refused_and_nothing_written(
+    server: EmbeddedStore, raw: redis.Redis, changes: dict[str, Any]
+) -> None:
+    async def work() -> None:
+        async with opened(server) as store:
+            meta = await claimed(store)
+            await store.apply(P, first(meta))
+            before = dump(raw)
+            good = {"number": 2, "offsets": {"cart": (5, 6), "purchase": (3, 3)}}
+            with pytest.raises(OffsetMismatch):
+                await store.apply(P, first(meta, **{**good, **changes}))
+            assert dump(raw) == before
+            await store.apply(P, first(meta, **good))
+
+    run(work())
+
+
+def test_a_batch_sent_twice_counts_once(server: EmbeddedStore, raw: redis.Redis) -> None:
+    async def work() -> None:
+        async with opened(server) as store:
+            meta = await claimed(store)
+            timers_only = first(meta, offsets={}, outbox=b"")
+            await store.apply(P, timers_only)
+            with pytest.raises(OffsetMismatch):
+                await store.apply(P, timers_only)
+
+    run(work())
+
+
+BAD: list[dict[str, Any]] = [
+    {"due": {b"c": -1}},
+    {"due": {b"c": "inf"}},
+    {"due": {b"c": "nan"}},
+    {"due": {b"c": "1e3"}},
+    {"due": {b"c": "0x10"}},
+    {"due": {b"c": "1.5"}},
+    {"due": {b"c": ""}},
+    {"due": {b"c": NUMBER_MAX + 1}},
+    {"due": {b"": 1}},
+    {"due": {b"": None}},
+    {"docs": {(b"", "n"): b"value"}},
+    {"docs": {(b"", "n"): b""}},
+    {"offsets": {"cart": (None, -1)}},
+    {"offsets": {"cart": (None, "05")}},
+    {"offsets": {"cart": (None, "5 ")}},
+    {"offsets": {"cart": (None, "5\x00")}},
+    {"offsets": {"cart": (7, 6)}},
+    {"offsets": {"cart": ("x", 6)}},
+    {"offsets": {"": (None, 6)}},
+    {"offsets": {"ca rt": (None, 6)}},
+    {"trimmed": {"offers": "inf"}},
+    {"trimmed": {"of:fers": 1}},
+    {"trim_to": 1},
+    {"trim_to": "-1"},
+    {"number": 0},
+    {"number": NUMBER_MAX},
+    {"number": "01"},
+    {"book": "b" * 129},
+]
+
+
+@pytest.mark.parametrize("changes", BAD, ids=str)
+def test_one_bad_argument_and_nothing_is_written(
+    server: EmbeddedStore, raw: redis.Redis, changes: dict[str, Any]
+) -> None:
+    async def work() -> None:
+        async with opened(server) as store:
+            meta = await claimed(store)
+            before = dump(raw)
+            with pytest.raises(StoreError, match="BAD_ARGUMENT"):
+                await store.apply(P, first(meta, **changes))
+            assert dump(raw) == before
+
+    run(work())
+
+
+@pytest.mark.parametrize("index", range(19))
+def test_a_key_of_another_type_and_nothing_is_written(
+    server: EmbeddedStore, raw: redis.Redis, index: int
+) -> None:
+    async def work() -> None:
+        async with opened(server) as store:
+            meta = await claimed(store)
+            key = partition_keys(P).all[index]
+            raw.delete(key)
+            raw.set(key, "somebody's")
+            before = dump(raw)
+            many = {(b"c-%d" % i, "n"): b"v" for i in range(200)}
+            with pytest.raises(StoreError, match="BAD_TYPE"):
+                await store.apply(P, first(meta, docs=many))
+            assert dump(raw) == before
+            if index == 0:
+                with pytest.raises(StoreError, match="BAD_TYPE"):
+                    await claimed(store)
+
+    run(work())
+
+
+def test_every_count_that_lies_is_refused(server: EmbeddedStore, raw: redis.Redis) -> None:
+    """No cut or count of the arguments makes the function read past them or write a part."""
+
+    async def work() -> None:
+        async with opened(server) as store:
+            meta = await claimed(store)
+            before = dump(raw)
+            keys = partition_keys(P)
+            call = apply_command(
+                keys, first(meta, trimmed={"offers": 1}, due={b"c": 9, b"d": None})
+            )
+            words = call.split(b"\r\n")[2::2]
+            arguments = words[words.index(keys.outbox) + 1 :]
+            for cut in range(len(arguments)):
+                with pytest.raises(redis.ResponseError):
+                    raw.fcall(LIBRARY + "_apply", 19, *keys.all, *arguments[:cut])
+            with pytest.raises(redis.ResponseError, match="BAD_ARGUMENT"):
+                raw.fcall(LIBRARY + "_apply", 19, *keys.all, *arguments, b"1")
+            for place, word in enumerate(arguments):
+                if word.isdigit() and place > 4:
+                    for lie in (b"17", b"9007199254740992", b"-1", b""):
+                        lied = [*arguments[:place], lie, *arguments[place + 1 :]]
+                        with contextlib.suppress(redis.ResponseError):
+                            raw.fcall(LIBRARY + "_apply", 19, *keys.all, *lied)
+                            # An offset or a time may well be another number.
+                            raw.flushdb()
+                            raw.restore(keys.meta, 0, before[keys.meta])
+                        assert dump(raw) == before
+            for count in (0, 1, 18):
+                with pytest.raises(redis.ResponseError, match="BAD_KEYS"):
+                    raw.fcall(LIBRARY + "_apply", count, *keys.all[:count], *arguments)
+
+    run(work())
+
+
+@pytest.mark.parametrize("customer", HOSTILE, ids=lambda value: repr(value[:20]))
+def test_any_id_comes_back_as_it_was_and_stays_in_its_slot(
+    server: EmbeddedStore, raw: redis.Redis, customer: bytes
+) -> None:
+    async def work() -> None:
+        async with opened(server, "book.A") as store:
+            meta = await claimed(store)
+            docs = {(customer, "n"): b"\x00\xff" + customer, (customer, "o"): b"{}"}
+            await store.apply(P, first(meta, docs=docs, due={customer: 5}))
+            loaded = await store.load(P, [customer], "no")
+            assert loaded == {customer: {"n": b"\x00\xff" + customer, "o": b"{}"}}
+            assert await store.due(P, 5, 9) == [(customer, 5)]
+            slots = {key_slot(key) for key in keys_of(raw)}
+            assert slots == {key_slot(partition_keys(P, "book.A").meta)}
+            number = meta.number + 1
+            gone = {(customer, "n"): b"", (customer, "o"): b"", (b"nobody", "n"): b""}
+            offsets = {"cart": (5, 5), "purchase": (3, 3)}
+            batch = Batch(meta.token, number, offsets, gone, {customer: None, b"nobody": None})
+            await store.apply(P, batch)
+            assert await store.load(P, [customer], "no") == {customer: {}}
+            assert await store.next_due(P) is None
+            held = keys_of(raw)
+            assert held == [b"{book.A-p17}:meta", b"{book.A-p17}:outbox"]
+
+    run(work())
+
+
+def test_two_books_on_one_server_do_not_meet(server: EmbeddedStore, raw: redis.Redis) -> None:
+    async def work() -> None:
+        async with opened(server, "a") as one, opened(server, "b") as two:
+            await one.apply(P, first(await claimed(one)))
+            meta = await claimed(two)
+            assert (meta.epoch, meta.offsets) == (1, {})
+            assert await two.load(P, [b"c-1"], "n") == {b"c-1": {}}
+
+    run(work())
+
+
+def test_customers_are_many_and_each_in_its_bucket(server: EmbeddedStore, raw: redis.Redis) -> None:
+    customers = [b"customer-%d" % number for number in range(5_000)]
+
+    async def work() -> None:
+        async with opened(server) as store:
+            meta = await claimed(store)
+            docs = {(c, part): part.encode() + c for c in customers for part in "no"}
+            due: dict[bytes, int | None] = {c: 1_000 + i for i, c in enumerate(customers)}
+            await store.apply(P, first(meta, docs=docs, due=due))
+            loaded = await store.load(P, reversed(customers), "nox")
+            assert loaded == {c: {"n": b"n" + c, "o": b"o" + c} for c in customers}
+            assert await store.due(P, 10_000, 6_000) == list(
+                zip(customers, due.values(), strict=True)
+            )
+            offsets = {"cart": (5, 5), "purchase": (3, 3)}
+            gone = {(c, part): b"" for c in customers for part in "no"}
+            none: dict[bytes, int | None] = dict.fromkeys(customers)
+            await store.apply(P, Batch(meta.token, 2, offsets, gone, none))
+            assert await store.pending(P) == 0
+
+    for bucket in range(16):
+        assert any(bucket_of(customer) == bucket for customer in customers)
+    run(work())
+    assert keys_of(raw) == [b"{p17}:meta", b"{p17}:outbox"]
+
+
+def test_the_outbox_is_read_in_pages_and_trimmed_by_the_next_batch(
+    server: EmbeddedStore, raw: redis.Redis
+) -> None:
+    async def work() -> None:
+        async with opened(server) as store:
+            meta = await claimed(store)
+            for number in range(1, 151):
+                blob = b"" if number == 100 else b"blob-%d" % number
+                await store.apply(P, Batch(meta.token, number, {}, outbox=blob))
+            kept = [n for n in range(1, 151) if n != 100]
+            assert [n for n, _ in await store.outbox(P)] == kept
+            assert await store.outbox(P, after=148) == [(149, b"blob-149"), (150, b"blob-150")]
+            assert [n for n, _ in await store.outbox(P, after=98, limit=2)] == [99, 101]
+            assert await store.outbox_size(P) == 149
+
+            trimming = Batch(meta.token, 151, {}, trim_to=100, trimmed={"offers": 70})
+            await store.apply(P, trimming)
+            assert (await store.outbox(P))[0][0] == 101
+            await store.trim(P, meta.token, 149, {"offers": 90, "decisions": 40})
+            assert await store.outbox(P) == [(150, b"blob-150")]
+            stored = await store.meta(P)
+            assert stored is not None
+            assert stored.trimmed == {"offers": 90, "decisions": 40}
+            with pytest.raises(OffsetMismatch):
+                await store.trim(P, meta.token, 152, {})
+
+    run(work())
+
+
+def test_a_claim_keeps_the_position_and_refuses_what_it_cannot_read(
+    server: EmbeddedStore, raw: redis.Redis
+) -> None:
+    async def work() -> None:
+        async with opened(server) as store:
+            meta = await claimed(store)
+            await store.apply(P, first(meta))
+            again = await store.claim(P, new_token(), 9, 32, 2)
+            assert (again.epoch, again.generation, again.schema) == (2, 9, 2)
+            assert (again.offsets, again.number) == ({"cart": 5, "purchase": 3}, 2)
+            before = dump(raw)
+            with pytest.raises(SchemaNewer):
+                await store.claim(P, new_token(), 10, 32, 1)
+            with pytest.raises(PartitionCountChanged):
+                await store.claim(P, new_token(), 10, 64, 2)
+            for bad in [("", 1, 1, 1), ("t", -1, 1, 1), ("t", 1, 0, 1), ("t" * 65, 1, 1, 1)]:
+                with pytest.raises(StoreError, match="BAD_ARGUMENT"):
+                    await store.claim(P, *bad)
+            assert dump(raw) == before
+
+    run(work())
+
+
+def test_without_memory_nothing_is_half_written_and_the_outbox_still_drains(
+    server: EmbeddedStore, raw: redis.Redis
+) -> None:
+    async def work() -> None:
+        async with opened(server) as store:
+            meta = await claimed(store)
+            await store.apply(P, first(meta))
+            before = dump(raw)
+            raw.config_set("maxmemory", "1")
+            batch = first(meta, number=2, offsets={"cart": (5, 6), "purchase": (3, 3)})
+            with pytest.raises(StoreFull):
+                await store.apply(P, batch)
+            assert dump(raw) == before
+            await store.trim(P, meta.token, 1, {"offers": 1})
+            assert await store.outbox(P) == []
+            raw.config_set("maxmemory", "0")
+            await store.apply(P, batch)
+
+    run(work())
+
+
+def test_a_server_that_lost_everything_is_noticed(server: EmbeddedStore, raw: redis.Redis) -> None:
+    async def work() -> None:
+        async with opened(server) as store:
+            meta = await claimed(store)
+            raw.flushall()
+            with pytest.raises(Fenced):
+                await store.apply(P, first(meta))
+            raw.function_flush()
+            with pytest.raises(FunctionsMissing):
+                await store.apply(P, first(meta))
+            await store.ensure_functions()
+            assert (await claimed(store)).epoch == 1
+
+    run(work())
+
+
+def test_functions_are_loaded_when_missing_or_different_and_left_alone_otherwise(
+    server: EmbeddedStore, raw: redis.Redis
+) -> None:
+    async def work() -> None:
+        async with opened(server) as store:
+            assert raw.function_list(LIBRARY)
+            raw.function_load(
+                f"#!lua name={LIBRARY}\nredis.register_function('{LIBRARY}_claim', function() end)",
+                replace=True,
+            )
+            await store.ensure_functions()
+            await claimed(store)
+            loads = raw.info("commandstats")["cmdstat_function|load"]["calls"]
+            await store.ensure_functions()
+            assert raw.info("commandstats")["cmdstat_function|load"]["calls"] == loads
+
+    run(work())
+
+
+@pytest.fixture
+def user(server: EmbeddedStore, raw: redis.Redis) -> Iterator[str]:
+    """The URL of a user with a worker's rights only."""
+    rights = ["+fcall", "+hmget", "+hgetall", "+zrange", "+zcard", "+xrange", "+xlen", "+info"]
+    rights += ["+hset", "+hdel", "+zadd", "+zrem", "+xadd", "+xtrim", "+type", "+ping"]
+    execute(raw, "ACL", "SETUSER", "wörker", "on", ">s3c%ret", "~{p*", *rights)
+    yield f"redis://w%C3%B6rker:s3c%25ret@{server.address}/0"
+    execute(raw, "ACL", "DELUSER", "wörker")
+
+
+def test_a_worker_s_user_needs_no_right_over_functions(
+    user: str, server: EmbeddedStore, raw: redis.Redis
+) -> None:
+    async def work() -> None:
+        async with opened(server):
+            pass
+        store = await Store.connect(user)
+        await store.ensure_functions()
+        meta = await claimed(store)
+        await store.apply(P, first(meta))
+        assert await store.outbox(P) == [(1, b"records")]
+        assert await store.check_server() is not None
+        assert await store.appendfsync() == ""
+        raw.function_delete(LIBRARY)
+        with pytest.raises(FunctionsMissing, match="administrator"):
+            await store.ensure_functions()
+        assert "s3c" not in repr(store)
+        await store.close()
+
+    run(work())
+
+
+def test_no_secret_is_told_by_a_failure(user: str, server: EmbeddedStore) -> None:
+    async def work() -> None:
+        for url in (user.replace("s3c%25ret", "s3cwrong"), "redis://:s3c@127.0.0.1:1/0"):
+            with pytest.raises(StoreError) as told:
+                await Store.connect(url)
+            assert "s3c" not in f"{told.value!r} {told.value.__cause__!r}"
+        for url in ("http://:s3c@host", "redis://:s3c#ret/x@host:6379", "redis://:s3c@host:s3c"):
+            with pytest.raises(ValueError, match="URL") as refused:
+                Store(url)
+            assert "s3c" not in str(refused.value)
+
+    run(work())
+
+
+def test_the_server_s_findings(server: EmbeddedStore, raw: redis.Redis) -> None:
+    async def work() -> None:
+        async with opened(server) as store:
+            assert {f.code for f in await store.check_server()} == {"maxmemory"}
+            assert await store.appendfsync() == "everysec"
+            raw.config_set("maxmemory-policy", "allkeys-lru")
+            fatal = [f for f in await store.check_server() if f.fatal]
+            raw.config_set("maxmemory-policy", "noeviction")
+            assert [f.code for f in fatal] == ["eviction"]
+
+    run(work())
+
+
+def test_a_cancelled_call_leaves_no_reply_for_the_next(
+    server: EmbeddedStore, raw: redis.Redis
+) -> None:
+    async def work() -> None:
+        async with opened(server) as store:
+            meta = await claimed(store)
+            await store.apply(P, first(meta))
+            loop = asyncio.get_running_loop()
+            for turns in range(12):
+                for what in (store.outbox(P), store.meta(P), store.load(P, [b"c-1"], "n")):
+                    task = loop.create_task(what)
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
+                    task.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await task
+                    assert await store.next_due(P) == 1_000
+                    assert await store.pending(P) == 2
+            assert len(raw.client_list()) <= 4
+
+    run(work())
+
+
+def test_a_server_that_does_not_answer_is_unavailable_and_then_served_again(
+    server: EmbeddedStore, raw: redis.Redis
+) -> None:
+    async def work() -> None:
+        async with opened(server, timeout_s=0.2) as store:
+            meta = await claimed(store)
+            execute(raw, "CLIENT", "PAUSE", "500", "ALL")
+            with pytest.raises(StoreUnavailable):
+                await store.apply(P, first(meta))
+            await asyncio.sleep(0.6)
+            # Whether it was written is unknown: a claim tells.
+            again = await claimed(store)
+            if again.number == 1:
+                await store.apply(P, first(again))
+            assert await store.pending(P) == 2
+
+    run(work())
+
+
+def test_a_connection_that_died_while_idle_is_opened_again(
+    server: EmbeddedStore, raw: redis.Redis
+) -> None:
+    async def work() -> None:
+        async with opened(server) as store:
+            meta = await claimed(store)
+            execute(raw, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            assert await store.next_due(P) is None
+            execute(raw, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            # A batch is never sent again by itself.
+            with pytest.raises(StoreUnavailable):
+                await store.apply(P, first(meta))
+            again = await claimed(store)
+            if again.number == 1:
+                await store.apply(P, first(again))
+
+    run(work())
+
+
+def test_calls_of_many_tasks_get_their_own_answers(server: EmbeddedStore, raw: redis.Redis) -> None:
+    async def work() -> None:
+        async with opened(server) as store:
+
+            async def partition(number: int) -> None:
+                meta = await claimed(store, number)
+                for turn in range(20):
+                    name = b"c-%d-%d" % (number, turn)
+                    docs = {(name, "n"): name}
+                    await store.apply(number, Batch(meta.token, turn + 1, {}, docs))
+                    asked = [store.load(number, [name], "n") for _ in range(3)]
+                    assert await asyncio.gather(*asked) == [{name: {"n": name}}] * 3
+                await store.release(number)
+
+            await asyncio.gather(*map(partition, range(16)))
+
+    run(work())
+
+
+def test_a_crash_of_the_server_leaves_a_state_as_after_some_batch(tmp_path: Path) -> None:
+    """Killed amid batches: what is there afterwards is one batch's end, in all keys at once."""
+
+    async def writing(store: Store, meta: Meta, reached: list[int]) -> AsyncIterator[None]:
+        number = meta.number
+        while True:
+            text = b"%d" % number
+            docs = {(b"c-%d" % i, "n"): text for i in range(50)}
+            due: dict[bytes, int | None] = {b"c-%d" % i: number for i in range(50)}
+            before = meta.offsets.get("cart") if number == meta.number else number - 1
+            offsets = {"cart": (before, number)}
+            trim = number - 10 if number > 10 else None
+            await store.apply(P, Batch(meta.token, number, offsets, docs, due, text, trim_to=trim))
+            reached.append(number)
+            number += 1
+            yield
+
+    async def work() -> None:
+        with EmbeddedStore(tmp_path) as own:
+            reached = [0]
+            for _ in range(4):
+                async with opened(own) as store:
+                    meta = await claimed(store)
+                    assert meta.number > reached[-1]  # a killed process leaves its writes behind
+                    if meta.number > 1:
+                        await self_consistent(store, meta)
+                    steps = writing(store, meta, reached)
+                    for _ in range(40):
+                        await anext(steps)
+                    last = asyncio.ensure_future(anext(steps))
+                    await asyncio.sleep(0)
+                    own.kill()
+                    with contextlib.suppress(StoreUnavailable):
+                        await last
+                own.start()
+
+    async def self_consistent(store: Store, meta: Meta) -> None:
+        done = meta.number - 1
+        assert meta.offsets == {"cart": done}
+        names = [b"c-%d" % i for i in range(50)]
+        assert await store.load(P, names, "n") == {name: {"n": b"%d" % done} for name in names}
+        assert {due for _, due in await store.due(P, 10**12, 99)} == {done}
+        outbox = await store.outbox(P)
+        assert outbox == [(n, b"%d" % n) for n in range(done - 9, done + 1)]
+
+    run(work())
