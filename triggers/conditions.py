@@ -117,15 +117,17 @@ class Expressions:
         try:
             compiled = self._env.compile(prepared)
         except RuntimeError as error:
-            raise self._fault(str(error)) from None
+            raise self._fault(str(error), source) from None
         tree = read_tree(compiled.serialize())
         _refuse_growth(tree)
+        self._refuse_present(tree)
         kind = compiled.return_type().name().lower()
+        library = self._by_library(compiled, tree)
         try:
             run = self._translator.translate(tree)
         except Untranslated:
-            return Expression(source, kind, self._by_library(compiled, tree), translated=False)
-        return Expression(source, kind, _alone(run), translated=True)
+            return Expression(source, kind, library, translated=False)
+        return Expression(source, kind, _alone(run, library), translated=True)
 
     def condition(self, source: str) -> Condition:
         """A line of ``when``: a source whose type is bool."""
@@ -156,10 +158,19 @@ class Expressions:
 
         return _HAS.sub(swap, source)
 
-    def _fault(self, text: str) -> ExpressionError:
+    def _refuse_present(self, tree: Node) -> None:
+        """The function behind ``has()`` is ours alone."""
+        for node in walk(tree):
+            if node.name == PRESENT and not (
+                node.args[0].kind == "const" and node.args[0].value in self._variables
+            ):
+                raise ExpressionError(f"unknown name {PRESENT}; write has()")
+
+    def _fault(self, text: str, source: str) -> ExpressionError:
         match = _PLACE.search(text)
         if match is None:
             return ExpressionError(text.splitlines()[0])
+        column = self._column(source, int(match[1]), int(match[2]))
         message = match[3].removesuffix(" (in container '')")
         undeclared = _UNDECLARED.search(message)
         if undeclared is not None:
@@ -168,7 +179,21 @@ class Expressions:
             message = f"unknown name {undeclared[1]}" + (
                 f"; did you mean {close[0]}?" if close else ""
             )
-        return ExpressionError(message, int(match[2]))
+            # The checker points at the last dot of a dotted name: show where the name begins.
+            begin = source.rfind(undeclared[1], 0, column + len(undeclared[1]))
+            column = begin + 1 if begin >= 0 else column
+        return ExpressionError(message, column)
+
+    def _column(self, source: str, line: int, column: int) -> int:
+        """The place in ``source`` of what the checker found in the prepared source."""
+        before = self._prepare(source).splitlines(keepends=True)[: line - 1]
+        place = sum(map(len, before)) + column - 1
+        for match in _HAS.finditer(source):
+            if match[2] in self._variables:
+                longer = len(f'{PRESENT}("{match[2]}")') - len(match[0])
+                if match.start() < place:
+                    place -= min(longer, place - match.start())
+        return place + 1
 
     # -- the library -----------------------------------------------------------------------
 
@@ -210,8 +235,15 @@ class Expressions:
         return evaluate
 
 
-def _alone(run: Eval) -> Callable[[Context], Any]:
-    return lambda ctx: run(ctx, None)
+def _alone(run: Eval, library: Callable[[Context], Any]) -> Callable[[Context], Any]:
+    def evaluate(ctx: Context) -> Any:
+        try:
+            return run(ctx, None)
+        except TypeError:
+            # A value of another type than the checker had inferred around `dyn`.
+            return library(ctx)
+
+    return evaluate
 
 
 def _plain(variable: Variable, ctx: Context) -> Any:

@@ -6,12 +6,14 @@ A closure takes the context and the local variables of surrounding macros, and r
 run time what types meet (``dyn``), only equality is taken over.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from triggers.celast import Node
 from triggers.context import Context, Function, Variable
 from triggers.errors import EvalError
+from triggers.fields import Item
+from triggers.state import Line
 
 Locals = dict[str, Any] | None
 Eval = Callable[[Context, Locals], Any]
@@ -58,6 +60,10 @@ def equal(left: Any, right: Any) -> bool:
         return False
     if isinstance(left, list) and isinstance(right, list):
         return len(left) == len(right) and all(map(equal, left, right))
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(equal(left[k], right[k]) for k in left)
+    if {type(left), type(right)} == {int, float}:
+        return float(left) == float(right)  # as the library does, not exactly as Python would
     return bool(left == right)
 
 
@@ -115,6 +121,8 @@ def _at_run_time(work: Callable[[Any, Any], Any], overload: str) -> Callable[[An
         numbers = compares and kinds == {int, float}
         if bool in kinds or not (len(kinds) == 1 or numbers):
             raise EvalError("no such overload")
+        if numbers:
+            return work(float(left), float(right))  # the library compares them as doubles
         return work(left, right)
 
     return run
@@ -187,9 +195,11 @@ class Translator:
 
         def has(ctx: Context, local: Locals) -> bool:
             value = operand(ctx, local)
-            return (
-                name in value if isinstance(value, dict) else _of_line(value, name) is not missing
-            )
+            if isinstance(value, dict):
+                return name in value
+            if not isinstance(value, _LINES):
+                raise EvalError("no fields here")
+            return _of_line(value, name) is not missing
 
         return has if node.test_only else field
 
@@ -217,6 +227,9 @@ class Translator:
         if overload in _BINARY and len(node.args) == 2:
             work = _BINARY[overload]
             if any(arg.type == "dyn" for arg in node.args):
+                if overload.startswith("index"):
+                    # An index may be 1.0 at run time, and what it looks into anything at all.
+                    raise Untranslated(overload)
                 work = _at_run_time(work, overload)
             return self._binary(work, *node.args)
         raise Untranslated(overload)
@@ -306,6 +319,7 @@ class Translator:
         """``c ? a : b``."""
         if node.args[0].type == "dyn":
             raise Untranslated(node.name)
+        _refuse_mixture(node.args[1:])
         test, one, two = (self.translate(arg) for arg in node.args)
         return lambda ctx, local: one(ctx, local) if test(ctx, local) else two(ctx, local)
 
@@ -313,11 +327,16 @@ class Translator:
         """``in``."""
         value, inside = node.args
         one, many = self.translate(value), self._operand(inside)
-        if inside.type == "map":
+        if value.type == "string" and inside.type in ("list", "map"):
             return lambda ctx, local: one(ctx, local) in many(ctx, local)
-        if value.type in ("string", "int"):
-            return lambda ctx, local: one(ctx, local) in many(ctx, local)
-        return lambda ctx, local: any(equal(one(ctx, local), other) for other in many(ctx, local))
+        if inside.type != "list":
+            raise Untranslated("in what only run time knows")
+
+        def run(ctx: Context, local: Locals) -> bool:
+            wanted = one(ctx, local)  # once, and also where there is nothing to compare it with
+            return any(equal(wanted, other) for other in many(ctx, local))
+
+        return run
 
     def lenient(self, node: Node) -> Eval:
         """``@not_strictly_false``, which macros wrap around their loop condition."""
@@ -333,6 +352,7 @@ class Translator:
 
     def list_(self, node: Node) -> Eval:
         """A list literal."""
+        _refuse_mixture(node.args)
         items = [self.translate(item) for item in node.args]
         return lambda ctx, local: [item(ctx, local) for item in items]
 
@@ -362,12 +382,22 @@ class Translator:
         return run
 
 
+def _refuse_mixture(nodes: Sequence[Node]) -> None:
+    """Beside a value of a known type the checker takes ``dyn`` for the same type; it may not be."""
+    kinds = {node.type for node in nodes}
+    if "dyn" in kinds and len(kinds) > 1:
+        raise Untranslated("a mixture with dyn")
+
+
 _MISSING: Any = object()
+
+
+_LINES = (Line, Item)
 
 
 def _of_line(value: Any, name: str) -> Any:
     """A field of a cart's or order's line; a missing category is empty."""
-    found = getattr(value, name, _MISSING)
+    found = getattr(value, name, _MISSING) if isinstance(value, _LINES) else _MISSING
     return "" if found is None else found
 
 

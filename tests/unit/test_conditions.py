@@ -23,7 +23,10 @@ EXPRESSIONS = Expressions({**VARIABLES, **event_variables(["cart.item_added"])},
 
 def make_context() -> Context:
     customer = Customer("c")
-    customer.now.attributes = {"tier": "gold", "score": 7, "ratio": 0.5, "vip": True}
+    customer.now.attributes = {
+        "tier": "gold", "score": 7, "ratio": 0.5, "vip": True, "whole": 1.0, "big": 2**63 - 1,
+        "tags": [1, "a"], "nested": {"k": 1, "deep": 2.5}, "nothing": None,
+    }  # fmt: skip
     customer.now.orders = 3
     lines = {"a": Line("a", 1, 100, "camera"), "b": Line("b", 2, 200, "card")}
     customer.now.carts = [Cart("k", 500, "JPY", 0, lines)]
@@ -62,6 +65,40 @@ def value(source: str, library: bool = False) -> object:
         ('cart.categories.filter(c, c.startsWith("ca")).size() == 2', True),
         ('views("a", "24h") == 0 && !bought("a")', True),
         ("customer.orders == 3 ? true : false", True),
+        # Where only run time knows the types.
+        ("cart.skus[customer.attributes.whole] == 'b'", True),
+        ("cart.skus[customer.attributes.tags] == 'b'", "error"),
+        ("customer.attributes.whole == 1", True),
+        ("customer.attributes.vip == 1", False),
+        ("customer.attributes.big < 9223372036854775807.0", False),
+        ("customer.attributes.big == 9223372036854775807.0", True),
+        ("customer.attributes.tier + 1 == 2", "error"),
+        ("customer.attributes.tier > customer.attributes.score", "error"),
+        ("customer.attributes.score + 0.5 > 0.0", "error"),
+        ('(true ? customer.attributes.ratio : "x").contains("x")', "error"),
+        ("customer.attributes.missing in []", "error"),
+        ("1 in customer.attributes.tags", True),
+        ("1 in [true, 'a']", False),
+        ("[] in customer.attributes.nested", "error"),
+        ('"k" in customer.attributes.nested', True),
+        ("customer.attributes.nested.k == 1", True),
+        ("customer.attributes.nothing == null", True),
+        ("has(customer.attributes.missing)", False),
+        ("has(customer.attributes.vip)", True),
+        ("[[1], [2.0]].all(i, has(i.sku))", "error"),
+        ("cart.items[2].quantity == 1", "error"),
+        ("cart.items[-1].quantity == 1", "error"),
+        ('cart.items.exists(i, i.colour == "red")', "error"),
+        ("cart.items.exists(i, i.quantity / 0 == 1 || i.quantity == 2)", True),
+        ("cart.items.exists_one(i, i.quantity / 0 == 1)", "error"),
+        ('cart.items.map(i, i.sku) == ["a", "b"]', True),
+        ("-9223372036854775808 / -1 > 0", "error"),
+        ("1 % 0 == 0", "error"),
+        ("1.0 / 0.0 > 1e308", True),
+        ("int(1e300) == 0", "error"),
+        ('int("x") == 0', "error"),
+        ('views("a", "soon") == 0', "error"),
+        ('at > timestamp("2020-01-01T00:00:00Z")', False),
     ],
 )
 def test_an_expression_means_what_the_library_says(source: str, expected: object) -> None:
@@ -84,6 +121,10 @@ def test_only_what_is_exactly_true_matches() -> None:
         ("event.totl > 3", "unknown name event.totl; did you mean event."),
         ("customer.orders > 1.0", "no matching overload"),
         ('cart.items.map(i, i.sku + "x") == []', "concatenation inside a macro"),
+        ('cart.items.all(i, [i.sku] + ["x"] == [])', "concatenation inside a macro"),
+        ('present("x")', "write has()"),
+        ("present(event.cart_id)", "write has()"),
+        ("event.item", "unknown name event.item; did you mean event.item.sku?"),
         ("event.subtotal", "must be true or false"),
         ("1 +", "Syntax error"),
         (f'"{"x" * 2050}" == ""', "more than 2048 bytes"),
@@ -95,13 +136,32 @@ def test_a_wrong_expression_is_refused(source: str, message: str) -> None:
     assert message in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("source", "column"),
+    [
+        ("event.totl > 3", 1),
+        ("true && evnt.total > 3", 9),
+        ("has(event.session_id) && foo == 1", 26),
+        ('has(event.session_id) || "日本" == foo', 34),
+        ("customer.orders > 1.0", 17),
+        ("true &&\n foo", 10),
+    ],
+)
+def test_a_fault_points_at_its_column(source: str, column: int) -> None:
+    with pytest.raises(ExpressionError) as refused:
+        EXPRESSIONS.condition(source)
+    assert refused.value.column == column
+
+
 INTS = st.sampled_from(
     ["0", "1", "-3", "7", "event.subtotal", "customer.orders", "cart.items.size()",
-     "9223372036854775807", "customer.attributes.score"]
+     "9223372036854775807", "-9223372036854775808", "customer.attributes.score",
+     "customer.attributes.whole", "customer.attributes.big", "cart.items[0].quantity"]
 )  # fmt: skip
 TEXTS = st.sampled_from(
     ['"gold"', '""', "event.item.category", "event.item.sku", "customer.attributes.tier",
-     "customer.attributes.missing"]
+     "customer.attributes.missing", "cart.skus[1]", "string(event.subtotal)",
+     "(event.cart_id + customer.attributes.tier)"]
 )  # fmt: skip
 
 
@@ -111,6 +171,17 @@ def _ints(children: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 
 
 INT = st.recursive(INTS, _ints, max_leaves=4)
+DOUBLES = st.sampled_from(
+    ["0.0", "-0.0", "1.5", "1e308", "9223372036854775807.0", "customer.csat",
+     "customer.attributes.ratio", "double(event.subtotal)", "(1.5 / 0.0)"]
+)  # fmt: skip
+LISTS = st.sampled_from(
+    ["cart.skus", "[1, 2]", '["a", "b"]', "[]", "customer.attributes.tags",
+     "customer.attributes.nested", "[1.0, 1, true]", "[[1], [1.0]]",
+     "cart.items.map(i, i.sku)", "cart.items.map(i, i.quantity)",
+     "cart.skus.filter(s, s != 'a')"]
+)  # fmt: skip
+ANY = st.one_of(INT, TEXTS, DOUBLES, LISTS)
 COMPARE = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
 ATOM = st.one_of(
     st.tuples(INT, COMPARE, INT).map(" ".join),
@@ -119,6 +190,13 @@ ATOM = st.one_of(
     TEXTS.map(lambda t: f"{t} in cart.skus"),
     TEXTS.map(lambda t: f"cart.items.exists(i, i.category == {t})"),
     INT.map(lambda n: f"cart.items.all(i, i.quantity < {n})"),
+    st.tuples(ANY, COMPARE, ANY).map(" ".join),
+    st.tuples(ANY, LISTS).map(" in ".join),
+    st.tuples(LISTS, st.sampled_from(["==", "!="]), LISTS).map(" ".join),
+    st.tuples(LISTS, st.sampled_from(["exists", "all", "exists_one"]), COMPARE, ANY).map(
+        lambda t: f"{t[0]}.{t[1]}(i, i {t[2]} {t[3]})"
+    ),
+    TEXTS.map(lambda t: f"cart.items.filter(i, i.sku == {t}).size() == 1"),
     INT.map(lambda n: f"cart.items.exists_one(i, i.unit_price > {n})"),
     st.sampled_from(["true", "false", "has(event.session_id)", "customer.attributes.vip"]),
 )
