@@ -23,6 +23,9 @@ FILES_MAX = 200
 DEPTH_MAX = 20
 _INT = re.compile(r"[-+]?[0-9]+")
 _DECIMAL = re.compile(r"[-+]?[0-9]+\.[0-9]+")
+_SINGLE = re.compile(r"''|.", re.DOTALL)
+_DOUBLE = re.compile(r"\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\U[0-9a-fA-F]{8}|\\.|.", re.DOTALL)
+FAULTS_MAX = 100
 _WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
@@ -52,17 +55,31 @@ class _Places:
     """Where each path of the merged content stands."""
 
     at: dict[Path, tuple[str, int, int]] = field(default_factory=dict)
-    quoted: set[Path] = field(default_factory=set)
+    keys: dict[Path, tuple[str, int, int]] = field(default_factory=dict)
+    texts: dict[Path, str] = field(default_factory=dict)  # scalars of one line, as written
 
     def find(self, fault: ContentFault) -> Fault:
         """The place of a fault: its own path, else the nearest one above it."""
         path = fault.path
         while path not in self.at and path:
             path = path[:-1]
-        file, line, column = self.at.get(path, ("", 1, 1))
-        if path == fault.path and fault.column > 1:
-            column += fault.column - 1 + (path in self.quoted)
+        places = self.keys if fault.at_key and path in self.keys else self.at
+        file, line, column = places.get(path, ("", 1, 1))
+        if path == fault.path and fault.column > 1 and path in self.texts:
+            column += _written(self.texts[path], fault.column - 1)
         return Fault(file, line, column, fault.message)
+
+
+def _written(raw: str, count: int) -> int:
+    """How many characters the first ``count`` of a scalar take as written, quote included."""
+    if raw[:1] not in ("'", '"'):
+        return count
+    step = _DOUBLE if raw[0] == '"' else _SINGLE
+    at = 1
+    for _ in range(count):
+        match = step.match(raw, at)
+        at = match.end() if match else at + 1
+    return at
 
 
 class _Reader:
@@ -75,9 +92,17 @@ class _Reader:
 
     def read(self, text: str) -> Any:
         """The document of a file, or None."""
+        self._text = text
         try:
+            depth = 0
             for event in yaml.parse(text, Loader=yaml.SafeLoader):
                 self._refuse(event)
+                depth += isinstance(event, yaml.CollectionStartEvent)
+                depth -= isinstance(event, yaml.CollectionEndEvent)
+                if depth > DEPTH_MAX:  # composing recurses: look before
+                    self._add(event.start_mark, f"is nested deeper than {DEPTH_MAX}")
+                if depth > DEPTH_MAX or len(self._faults) >= FAULTS_MAX:
+                    return None
             if any(fault.file == self._file for fault in self._faults):
                 return None
             node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -106,12 +131,9 @@ class _Reader:
     def _value(self, node: Any, path: Path) -> Any:
         mark = node.start_mark
         self._places.at[path] = (self._file, mark.line + 1, mark.column + 1)
-        if len(path) > DEPTH_MAX:
-            self._add(mark, f"is nested deeper than {DEPTH_MAX}")
-            return None
         if isinstance(node, yaml.ScalarNode):
-            if node.style in ("'", '"'):
-                self._places.quoted.add(path)
+            if mark.line == node.end_mark.line:
+                self._places.texts[path] = self._text[mark.index : node.end_mark.index]
             return node.value if node.style is not None else _plain(node.value)
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item, (*path, place)) for place, item in enumerate(node.value)]
@@ -126,11 +148,12 @@ class _Reader:
             elif name in found:
                 self._add(key.start_mark, f"the key {name} stands here twice")
             else:
+                mark = key.start_mark
+                self._places.keys[*path, name] = (self._file, mark.line + 1, mark.column + 1)
                 found[name] = self._value(value, (*path, name))
                 # A fault of a whole entry (unknown, wrong shape) is shown at its key.
                 if not isinstance(value, yaml.ScalarNode):
-                    mark = key.start_mark
-                    self._places.at[*path, name] = (self._file, mark.line + 1, mark.column + 1)
+                    self._places.at[*path, name] = self._places.keys[*path, name]
         return found
 
 
@@ -146,15 +169,21 @@ def _shift(places: _Places, own: _Places, rules_before: int) -> None:
     """Move the places of one file's rules behind those of the files before it."""
     for path, place in own.at.items():
         moved = path
-        if len(path) > 1 and path[0] == "rules":
-            moved = ("rules", int(path[1]) + rules_before, *path[2:])
-        places.at.setdefault(moved, place)
-        if path in own.quoted:
-            places.quoted.add(moved)
+        if len(path) > 1 and path[0] == "rules" and isinstance(path[1], int):
+            moved = ("rules", path[1] + rules_before, *path[2:])
+        if moved in places.at:
+            continue
+        places.at[moved] = place
+        if path in own.keys:
+            places.keys[moved] = own.keys[path]
+        if path in own.texts:
+            places.texts[moved] = own.texts[path]
 
 
 def _files(folder: FilePath) -> list[FilePath]:
-    return sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
+    """The book's files; what begins with a dot is an editor's."""
+    every = [*folder.glob("*.yaml"), *folder.glob("*.yml")]
+    return sorted(file for file in every if not file.name.startswith("."))
 
 
 def load_folder(folder: FilePath) -> Book | list[Fault]:
@@ -164,28 +193,36 @@ def load_folder(folder: FilePath) -> Book | list[Fault]:
         return [Fault(str(folder), 1, 1, "no *.yaml files here")]
     if len(files) > FILES_MAX:
         return [Fault(str(folder), 1, 1, f"more than {FILES_MAX} files")]
-    faults: list[Fault] = []
+    faults: list[Fault] = []  # of reading
+    doubled: list[Fault] = []
     places = _Places()
     content: dict[str, Any] = {}
     for file in files:
         own = _Places()
         document = _document(file, own, faults)
-        before = len(content.get("rules", ()))
+        rules = content.get("rules")
+        before = len(rules) if isinstance(rules, list) else 0
         _shift(places, own, before)
         for name, value in _sections(document):
-            _merge(content, name, value, str(file), own, faults)
+            _merge(content, name, value, str(file), own, doubled)
+    # A file that cannot be read leaves holes that would only look like further faults.
     if not faults:
         compiled = compile_content(content)
         if isinstance(compiled, Book):
-            return compiled
+            if not doubled:
+                return compiled
+            compiled = []
         fallback = str(files[0])
         found = [places.find(fault) for fault in compiled]
         faults = [Fault(f.file or fallback, f.line, f.column, f.message) for f in found]
-    return sorted(set(faults))
+    return sorted({*faults, *doubled})
 
 
 def _document(file: FilePath, places: _Places, faults: list[Fault]) -> Any:
     try:
+        if not file.is_file():  # reading a pipe would never end
+            faults.append(Fault(str(file), 1, 1, "is no file"))
+            return None
         if file.stat().st_size > FILE_BYTES_MAX:
             faults.append(Fault(str(file), 1, 1, f"more than {FILE_BYTES_MAX // 1024} KiB"))
             return None

@@ -39,20 +39,84 @@ class Fault:
     path: Path
     message: str
     column: int = 1
+    at_key: bool = False  # the key itself is wrong, not what stands behind it
 
 
 def compile_content(content: Mapping[str, Any]) -> compiled.Book | list[Fault]:
     """The book of a parsed content, or all its faults."""
-    try:
-        model = Content.model_validate(content)
-    except ValidationError as error:
-        return [_fault(found) for found in error.errors(include_url=False, include_input=False)]
-    return _Compiler(model, content).run()
+    faults: list[Fault] = []
+    sound: Any = content
+    for _ in range(_ROUNDS_MAX):
+        try:
+            model = Content.model_validate(sound)
+        except ValidationError as error:
+            found = error.errors(include_url=False)
+            if not faults:
+                faults = [_fault(each) for each in found if not _is_echo(each)]
+            sound = _without(sound, [each["loc"] for each in found])
+            continue
+        compiler = _Compiler(model, sound)
+        if not faults:
+            return compiler.run()
+        # What is of the right shape is checked too, so that all faults are seen at once.
+        return [*faults, *compiler.faults_beside(faults)]
+    return faults
+
+
+def _without(content: Any, places: list[Path]) -> Any:
+    """The content with what is wrong put aside: a list keeps its length, so that paths hold."""
+    content = dict(content)
+    if any(place[0] == "book" for place in places):
+        given = content.get("book")
+        book = dict(given) if isinstance(given, dict) else {}
+        for place in places:
+            if place[0] == "book" and len(place) > 1:
+                book.pop(place[1], None)
+        content["book"] = {**_ANY_BOOK, **book}
+    for place in places:
+        section = place[0]
+        if section == "book":
+            continue
+        if len(place) == 1 or not isinstance(content.get(str(section)), dict | list):
+            content.pop(str(section), None)
+        elif section == "segments":
+            kept = dict(content["segments"])
+            kept[place[1]] = "false"
+            if place[-1] == "[key]":
+                kept.pop(place[1])
+            content["segments"] = kept
+        elif section == "rules":
+            rules = list(content["rules"])
+            rule = rules[int(place[1])]
+            if not isinstance(rule, dict) or len(place) < 3 or place[2] == "on":
+                rule = _ASIDE  # without its events no name of the rule means anything
+            elif place[2] in _ASIDE:
+                rule = {**rule, place[2]: _ASIDE[str(place[2])]}
+            else:
+                rule = {key: value for key, value in rule.items() if key != place[2]}
+            rules[int(place[1])] = rule
+            content["rules"] = rules
+        else:
+            content.pop(str(section), None)
+    return content
+
+
+def _is_echo(found: Any) -> bool:
+    """Whether a fault only says that the other branch of a union does not fit either."""
+    branch = next((part for part in found["loc"] if _is_branch(part)), None)
+    if branch is None:
+        return False
+    literal = str(branch).startswith("literal[")
+    return isinstance(found["input"], dict) if literal else found["type"] == "model_type"
 
 
 def _fault(found: Any) -> Fault:
-    path = tuple(part for part in found["loc"] if not _is_branch(part))
-    message = str(found["msg"]).removeprefix("Value error, ")
+    path = tuple(part for part in found["loc"] if not _is_branch(part) and part != "[key]")
+    message = _SHAPES.get(found["type"], str(found["msg"]).removeprefix("Value error, "))
+    if found["type"] == "string_type" and isinstance(found["input"], int | float):
+        message = "must be a text: put it in quotes"
+    if found["type"] == "literal_error" and len(path) < len(found["loc"]):
+        message += " or a mapping"
     if found["type"] == "extra_forbidden":
         key = str(path[-1])
         known = {key for keys in NOT_YET.values() for key in keys}
@@ -60,14 +124,36 @@ def _fault(found: Any) -> Fault:
         close = get_close_matches(key, _KEYS, n=1)
         if key not in known and close:
             message += f"; did you mean {close[0]}?"
-    elif found["type"] == "missing":
+        return Fault(path, message, at_key=True)
+    if found["type"] == "missing":
         message = f"{path[-1]} is missing"
     return Fault(path, message)
 
 
 def _is_branch(part: Any) -> bool:
     """Pydantic names the branch of a union in a path; the file has no such place."""
-    return isinstance(part, str) and (part.endswith("Model") or part.startswith("literal["))
+    return part in _BRANCHES or (isinstance(part, str) and part.startswith("literal["))
+
+
+_BRANCHES = frozenset({"PickModel", "PriceModel", "LatenessModel"})
+_ROUNDS_MAX = 8
+#: What stands in for a part that is wrong, so that the rest can be checked. It is never run.
+_ANY_BOOK = {"name": "?", "timezone": "UTC", "currency": "XXX"}
+_ASIDE: dict[str, Any] = {
+    "id": "-",
+    "kind": "follow_up",
+    "on": [],
+    "pick": "none",
+    "channel": "-",
+    "reason": {"ja": "-", "en": "-"},
+}
+_SHAPES = {
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "string_type": "must be a text",
+    "int_type": "must be a whole number",
+}
 
 
 _KEYS = [
@@ -93,7 +179,7 @@ class _Compiler:
         seen: set[str] = set()
         rules: list[compiled.Rule] = []
         for place, model in enumerate(self._model.rules):
-            if model.id in seen:
+            if model.id in seen and model.id != _ASIDE["id"]:
                 self._add(("rules", place, "id"), f"the id {model.id} is taken by another rule")
             seen.add(model.id)
             rules.append(self._rule(model, ("rules", place)))
@@ -104,6 +190,18 @@ class _Compiler:
         return compiled.make_book(
             book.name, book.timezone, book.currency, self._digest, rules, limits, quiet
         )
+
+    def faults_beside(self, known: list[Fault]) -> list[Fault]:
+        """The faults of the parts that are in shape, without what only follows from ``known``."""
+        self.run()
+        wrong = {fault.path[:3] for fault in known if fault.path[:1] == ("rules",)}
+        no_terms = any(fault.path[:2] == ("book", "terms") for fault in known)
+        return [
+            fault
+            for fault in self._faults
+            if not (no_terms and fault.path[-1] == "terms")
+            and not ("`terms`" in fault.message and (*fault.path, "terms") in wrong)
+        ]
 
     def _add(self, path: Path, message: str, column: int = 1) -> None:
         self._faults.append(Fault(path, message, column))
@@ -124,7 +222,7 @@ class _Compiler:
                 condition = base.condition(source)
             except ExpressionError as error:
                 self._add(("segments", name), str(error), error.column)
-                continue
+                condition = base.condition("false")  # its name is known: no faults that follow
             found[f"segment.{name}"] = Variable("bool", condition.holds, lambda ctx: True)
         return found
 
@@ -179,7 +277,9 @@ class _Compiler:
     # -- rules -----------------------------------------------------------------------------
 
     def _rule(self, model: RuleModel, path: Path) -> compiled.Rule:
+        before = len(self._faults)
         on = self._known_types(model.on, (*path, "on"))
+        misread = len(self._faults) > before
         scope = self._scope(on)
         names = self._names[on]
         mode, delay = self._moment(model, path)
@@ -215,6 +315,9 @@ class _Compiler:
             terms=self._terms(model, path),
         )
         self._check_kind(model, path)
+        if misread:  # the names of an event that nobody knows are no further faults
+            kept = [f for f in self._faults[before:] if "unknown name event." not in f.message]
+            self._faults[before:] = kept
         return replace(rule, **self._once_per(model, path))
 
     def _moment(self, model: RuleModel, path: Path) -> tuple[compiled.Mode, str | None]:
@@ -313,13 +416,18 @@ class _Compiler:
             names = " or ".join(sorted(_HESITATION))
             self._add((*path, "on"), f"a down_sell answers hesitation: {names}")
         for place, limit in enumerate(model.limits):
-            loosest = [
-                known.max
+            window_ms = parse_duration(limit.in_).ms
+            binding = [
+                known
                 for known in self._model.book.limits
-                if known.channel is None and known.placement is None and known.in_ == limit.in_
+                if model.kind in (known.kinds or compiled.SALES)
+                and known.channel in (None, model.channel)
+                and known.placement in (None, model.placement)
+                and parse_duration(known.in_).ms >= window_ms
             ]
-            if loosest and limit.max > min(loosest):
-                message = f"is looser than the book's limit of {min(loosest)} in {limit.in_}"
+            strictest = min(binding, key=lambda known: known.max, default=None)
+            if strictest is not None and limit.max > strictest.max:
+                message = f"is looser than the book's limit of {strictest.max} in {strictest.in_}"
                 self._add((*path, "limits", place, "max"), message)
 
 

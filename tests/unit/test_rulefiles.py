@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from streams.check import run_check
 from streams.rulefiles import Fault, RuleFolder, load_folder
@@ -48,7 +54,7 @@ def test_every_fault_of_a_broken_book_is_named_at_its_place() -> None:
         "book.yaml:11:9": "did you mean cart.item_added?",
         "book.yaml:16:9": "the id twice is taken",
         "book.yaml:18:9": "a down_sell answers hesitation",
-        "book.yaml:20:19": "unknown name event.item.prize",
+        "book.yaml:20:9": "unknown name event.item.prize",
         "book.yaml:21:25": "no matching overload",
         "book.yaml:22:9": "must be true or false",
         "book.yaml:26:18": "unknown name itm.name; did you mean item.name?",
@@ -57,6 +63,28 @@ def test_every_fault_of_a_broken_book_is_named_at_its_place() -> None:
         "book.yaml:33:5": "names 2 kinds of pick",
         "book.yaml:28:5": "names its `terms`",
         "book.yaml:36:27": "a brace without its partner",
+        "shapes.yaml:2:1": "book: stands in another file already",
+        "shapes.yaml:4:10": "did you mean customer.orders?",
+        "shapes.yaml:5:13": "String should match pattern '^[a-z][a-z0-9_]*$'",
+        "shapes.yaml:10:5": "unknown key chanel; did you mean channel?",
+        "shapes.yaml:11:39": "did you mean event.subtotal?",
+        "shapes.yaml:18:5": "variants is not supported yet",
+        "shapes.yaml:19:39": "unknown name foo",
+        "shapes.yaml:20:12": "bundle_with is not supported yet",
+        "shapes.yaml:23:5": "channel is missing",
+        "shapes.yaml:31:15": "must be a whole number",
+        "shapes.yaml:32:16": "must be a text: put it in quotes",
+        "shapes.yaml:33:15": "'7 days' is not a duration such as 90s, 30m, 12h or 7d",
+        "shapes.yaml:34:15": "'week' is not customer, about, always or a duration",
+        "shapes.yaml:35:11": "Input should be 'none' or a mapping",
+        "shapes.yaml:42:9": "unknown name foo",
+        "shapes.yaml:45:28": "must be of type string or list, but is int",
+        "shapes.yaml:47:12": "the book has no terms standrd",
+        "shapes.yaml:48:27": "unknown name trigger.nam; did you mean trigger.name?",
+        "shapes.yaml:51:9": "must be a list",
+        "shapes.yaml:55:5": "must be a mapping",
+        "shapes.yaml:58:9": "did you mean cart.item_added?",
+        "shapes.yaml:63:19": "did you mean purchase.completed?",
     }
     assert found.keys() == expected.keys()
     for place, message in expected.items():
@@ -65,8 +93,14 @@ def test_every_fault_of_a_broken_book_is_named_at_its_place() -> None:
 
 def test_what_strict_yaml_refuses_is_named_at_its_place() -> None:
     found = places(HERE / "broken-yaml")
-    assert found["a.yaml:1:7"] == "anchors are not allowed"
-    assert found["b.yaml:4:11"] == "aliases are not allowed"
+    assert found == {
+        "a.yaml:1:7": "anchors are not allowed",
+        "b.yaml:4:11": "aliases are not allowed",
+        "c.yaml:2:9": "tags are not allowed",
+        "d.yaml:3:3": "the key name stands here twice",
+        "d.yaml:4:3": "is not a key: a plain text is needed",
+        "e.yaml:2:1": "found character '\\t' that cannot start any token",
+    }
 
 
 def test_the_demos_book_has_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,12 +130,35 @@ def test_words_numbers_and_times_are_what_they_look_like(tmp_path: Path) -> None
     assert found.quiet_hours.window.start_min == 21 * 60
     bad = GOOD.replace("name: x", "name: 1.10")
     (fault,) = faults(write(tmp_path / "bad", bad))
-    assert "string" in fault.message
+    assert fault.message == "must be a text: put it in quotes"
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "rules: {}", "rules: 3", "- a", "book: [1", "\t- a: b", "book:\nrules:", "? [a]\n: b"],
+    [
+        "",
+        "rules: {}",
+        "rules: 3",
+        "rules: {id: x}",
+        "rules: [3, [], null]",
+        "segments: [a]",
+        "segments:",
+        "book: []",
+        "book: {name: [x]}",
+        "book: {limits: [3]}",
+        "book: {terms: {a: 1}}",
+        "rules: [{id: [1], on: {a: b}, pick: {max: {}}, price: [], when: [[], 1]}]",
+        "--- 1\n--- 2",
+        "a: [" * 30,
+        "\ufeffbook: 1",
+        "[]: 1",
+        "? {a: b}\n: c",
+        "- a",
+        "book: [1",
+        "\t- a: b",
+        "book:\nrules:",
+        "? [a]\n: b",
+    ],
 )
 def test_odd_files_are_faults_and_no_crash(tmp_path: Path, text: str) -> None:
     assert faults(write(tmp_path / "r", text))
@@ -141,3 +198,70 @@ def test_the_digest_depends_on_neither_files_nor_comments(tmp_path: Path) -> Non
     assert isinstance(one, Book)
     assert isinstance(two, Book)
     assert one.digest == two.digest
+
+
+def test_a_wrong_shape_anywhere_is_a_fault_and_no_crash(tmp_path: Path) -> None:
+    document = yaml.safe_load(GOOD)
+    number = 0
+    for path in list(_paths(document)):
+        for odd in (None, 7, -1.5, "?", [], {}, [[1]], {"a": {"b": 1}}, True):
+            changed = copy.deepcopy(document)
+            inside = changed
+            for part in path[:-1]:
+                inside = inside[part]
+            inside[path[-1]] = odd
+            number += 1
+            text = yaml.safe_dump(changed, allow_unicode=True)
+            found = load_folder(write(tmp_path / str(number), text))
+            assert isinstance(found, Book) or found
+
+
+def _paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if path:
+        yield path
+    entries = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in entries if isinstance(value, dict | list) else ():
+        yield from _paths(inner, (*path, key))
+
+
+def test_faults_of_a_second_file_name_that_file(tmp_path: Path) -> None:
+    rule = GOOD.split("rules:")[1]
+    write(tmp_path / "r", GOOD, "a.yaml")
+    write(tmp_path / "r", "rules:" + rule.replace("on: cart", "no: cart"), "b.yaml")
+    assert places(tmp_path / "r") == {
+        "b.yaml:2:5": "on is missing",
+        "b.yaml:4:5": "unknown key no",
+    }
+    write(tmp_path / "r", "rules:" + rule, "b.yaml")
+    assert places(tmp_path / "r") == {"b.yaml:2:9": "the id one is taken by another rule"}
+
+
+def test_deep_nesting_is_refused_before_it_is_built(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    (fault,) = faults(write(tmp_path / "r", "a: " + "[" * 200_000))
+    assert fault.message == "is nested deeper than 20"
+    assert time.monotonic() - begun < 2
+
+
+def test_what_is_no_file_is_a_fault_and_an_editors_file_is_none(tmp_path: Path) -> None:
+    folder = write(tmp_path / "r", GOOD)
+    write(folder, "half: [", ".book.yaml")
+    assert isinstance(load_folder(folder), Book)
+    (folder / "x.yaml").mkdir()
+    os.mkfifo(folder / "y.yml")
+    assert [f.message for f in faults(folder)] == ["is no file", "is no file"]
+
+
+def test_the_digest_depends_on_no_order_of_keys_or_rules(tmp_path: Path) -> None:
+    head, rule = GOOD.split("rules:\n")
+    other = rule.replace("id: one", "id: two")
+    turned = "  - channel: email\n    id: one\n" + rule.split("\n", 1)[1].replace(
+        "    channel: email\n", ""
+    )
+    one = load_folder(write(tmp_path / "one", head + "rules:\n" + rule + other))
+    two = load_folder(write(tmp_path / "two", "rules:\n" + other + turned + head))
+    changed = load_folder(write(tmp_path / "three", head + "rules:\n" + rule))
+    assert isinstance(one, Book)
+    assert isinstance(two, Book)
+    assert isinstance(changed, Book)
+    assert one.digest == two.digest != changed.digest
