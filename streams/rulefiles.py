@@ -15,8 +15,9 @@ import yaml
 
 from streams.errors import StreamsError
 from triggers.book import Book
-from triggers.compiler import Fault as ContentFault
-from triggers.compiler import Path, compile_content
+from triggers.compiler import compile_content
+from triggers.shapes import Fault as ContentFault
+from triggers.shapes import Path
 
 FILE_BYTES_MAX = 256 * 1024
 FILES_MAX = 200

@@ -1,7 +1,7 @@
 """From a parsed rule book to the compiled one, with every fault named at its path."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from hashlib import blake2b
 from typing import Any
@@ -16,44 +16,31 @@ from triggers.context import FUNCTIONS, VARIABLES, Variable, event_variables
 from triggers.durations import DailyWindow, parse_duration
 from triggers.events import CATALOG, EVENT_TYPES
 from triggers.rules import (
-    NOT_YET,
-    BookModel,
     Content,
     LimitModel,
-    PickModel,
     QuietModel,
     RuleModel,
     TermsModel,
     TextModel,
 )
+from triggers.shapes import ASIDE, ROUNDS_MAX, Fault, Path, fault_of, is_echo, without
 from triggers.templates import TemplateError, compile_template
 
-Path = tuple[str | int, ...]
 _HESITATION = frozenset({"checkout.plan_left", "offer.declined"})
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What is wrong, at which path of the content; ``column`` counts from 1 inside the value."""
-
-    path: Path
-    message: str
-    column: int = 1
-    at_key: bool = False  # the key itself is wrong, not what stands behind it
 
 
 def compile_content(content: Mapping[str, Any]) -> compiled.Book | list[Fault]:
     """The book of a parsed content, or all its faults."""
     faults: list[Fault] = []
     sound: Any = content
-    for _ in range(_ROUNDS_MAX):
+    for _ in range(ROUNDS_MAX):
         try:
             model = Content.model_validate(sound)
         except ValidationError as error:
             found = error.errors(include_url=False)
             if not faults:
-                faults = [_fault(each) for each in found if not _is_echo(each)]
-            sound = _without(sound, [each["loc"] for each in found])
+                faults = [fault_of(each) for each in found if not is_echo(each)]
+            sound = without(sound, [each["loc"] for each in found])
             continue
         compiler = _Compiler(model, sound)
         if not faults:
@@ -61,106 +48,6 @@ def compile_content(content: Mapping[str, Any]) -> compiled.Book | list[Fault]:
         # What is of the right shape is checked too, so that all faults are seen at once.
         return [*faults, *compiler.faults_beside(faults)]
     return faults
-
-
-def _without(content: Any, places: list[Path]) -> Any:
-    """The content with what is wrong put aside: a list keeps its length, so that paths hold."""
-    content = dict(content)
-    if any(place[0] == "book" for place in places):
-        given = content.get("book")
-        book = dict(given) if isinstance(given, dict) else {}
-        for place in places:
-            if place[0] == "book" and len(place) > 1:
-                book.pop(place[1], None)
-        content["book"] = {**_ANY_BOOK, **book}
-    for place in places:
-        section = place[0]
-        if section == "book":
-            continue
-        if len(place) == 1 or not isinstance(content.get(str(section)), dict | list):
-            content.pop(str(section), None)
-        elif section == "segments":
-            kept = dict(content["segments"])
-            kept[place[1]] = "false"
-            if place[-1] == "[key]":
-                kept.pop(place[1])
-            content["segments"] = kept
-        elif section == "rules":
-            rules = list(content["rules"])
-            rule = rules[int(place[1])]
-            if not isinstance(rule, dict) or len(place) < 3 or place[2] == "on":
-                rule = _ASIDE  # without its events no name of the rule means anything
-            elif place[2] in _ASIDE:
-                rule = {**rule, place[2]: _ASIDE[str(place[2])]}
-            else:
-                rule = {key: value for key, value in rule.items() if key != place[2]}
-            rules[int(place[1])] = rule
-            content["rules"] = rules
-        else:
-            content.pop(str(section), None)
-    return content
-
-
-def _is_echo(found: Any) -> bool:
-    """Whether a fault only says that the other branch of a union does not fit either."""
-    branch = next((part for part in found["loc"] if _is_branch(part)), None)
-    if branch is None:
-        return False
-    literal = str(branch).startswith("literal[")
-    return isinstance(found["input"], dict) if literal else found["type"] == "model_type"
-
-
-def _fault(found: Any) -> Fault:
-    path = tuple(part for part in found["loc"] if not _is_branch(part) and part != "[key]")
-    message = _SHAPES.get(found["type"], str(found["msg"]).removeprefix("Value error, "))
-    if found["type"] == "string_type" and isinstance(found["input"], int | float):
-        message = "must be a text: put it in quotes"
-    if found["type"] == "literal_error" and len(path) < len(found["loc"]):
-        message += " or a mapping"
-    if found["type"] == "extra_forbidden":
-        key = str(path[-1])
-        known = {key for keys in NOT_YET.values() for key in keys}
-        message = f"{key} is not supported yet" if key in known else f"unknown key {key}"
-        close = get_close_matches(key, _KEYS, n=1)
-        if key not in known and close:
-            message += f"; did you mean {close[0]}?"
-        return Fault(path, message, at_key=True)
-    if found["type"] == "missing":
-        message = f"{path[-1]} is missing"
-    return Fault(path, message)
-
-
-def _is_branch(part: Any) -> bool:
-    """Pydantic names the branch of a union in a path; the file has no such place."""
-    return part in _BRANCHES or (isinstance(part, str) and part.startswith("literal["))
-
-
-_BRANCHES = frozenset({"PickModel", "PriceModel", "LatenessModel"})
-_ROUNDS_MAX = 8
-#: What stands in for a part that is wrong, so that the rest can be checked. It is never run.
-_ANY_BOOK = {"name": "?", "timezone": "UTC", "currency": "XXX"}
-_ASIDE: dict[str, Any] = {
-    "id": "-",
-    "kind": "follow_up",
-    "on": [],
-    "pick": "none",
-    "channel": "-",
-    "reason": {"ja": "-", "en": "-"},
-}
-_SHAPES = {
-    "list_type": "must be a list",
-    "dict_type": "must be a mapping",
-    "model_type": "must be a mapping",
-    "string_type": "must be a text",
-    "int_type": "must be a whole number",
-}
-
-
-_KEYS = [
-    (field.alias or name)
-    for model in (Content, BookModel, RuleModel, PickModel, LimitModel, QuietModel)
-    for name, field in model.model_fields.items()
-]
 
 
 class _Compiler:
@@ -179,7 +66,7 @@ class _Compiler:
         seen: set[str] = set()
         rules: list[compiled.Rule] = []
         for place, model in enumerate(self._model.rules):
-            if model.id in seen and model.id != _ASIDE["id"]:
+            if model.id in seen and model.id != ASIDE["id"]:
                 self._add(("rules", place, "id"), f"the id {model.id} is taken by another rule")
             seen.add(model.id)
             rules.append(self._rule(model, ("rules", place)))
