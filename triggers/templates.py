@@ -9,6 +9,7 @@ from triggers.context import Context, Variable
 from triggers.errors import RuleError
 
 _NAME = re.compile(r"\{([^{}]*)\}")
+_BRACE = re.compile(r"[{}]")
 _ITEM = ("sku", "name", "price", "currency", "category", "family")
 _JOINT = {"ja": "、", "en": ", "}
 TEXT_CHARS_MAX = 2000
@@ -40,6 +41,14 @@ def _literal(text: str) -> Callable[[Context], str]:
     return lambda ctx: text
 
 
+def _plain(text: str, start: int, end: int) -> Callable[[Context], str]:
+    """What stands between two names; a brace in it has lost its partner."""
+    stray = _BRACE.search(text, start, end)
+    if stray is not None:
+        raise TemplateError("a brace without its partner", stray.start() + 1)
+    return _literal(text[start:end])
+
+
 def _item(field: str) -> Callable[[Context], Any]:
     return lambda ctx: getattr(ctx.item, field)
 
@@ -65,13 +74,10 @@ def compile_template(text: str, language: str, variables: Mapping[str, Variable]
     at = 0
     for match in _NAME.finditer(text):
         name = match[1].strip()
-        parts.append(_literal(text[at : match.start()]))
+        parts.append(_plain(text, at, match.start()))
         parts.append(_shown(_getter(name, variables, match.start() + 1), _JOINT[language]))
         at = match.end()
-    rest = text[at:]
-    if "{" in rest or "}" in rest:
-        raise TemplateError("a brace without its partner", at + 1)
-    parts.append(_literal(rest))
+    parts.append(_plain(text, at, len(text)))
     return Template(text, parts)
 
 
@@ -82,6 +88,8 @@ def _getter(name: str, variables: Mapping[str, Variable], column: int) -> Callab
     variable = variables.get(name)
     if variable is not None and variable.type != "map":
         return variable.get
+    if variable is not None:
+        raise TemplateError(f"{name} as a whole cannot stand in a text", column)
     known = [*variables, *(f"item.{each}" for each in _ITEM)]
     close = get_close_matches(name, known, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
