@@ -4,11 +4,12 @@ Everything is frozen; a new book is a new object, and partitions swap it between
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from triggers.durations import DailyWindow, Duration
+from triggers.events import CUSTOMER, EVENT_TYPES
 
 if TYPE_CHECKING:
     from triggers.context import Context
@@ -125,7 +126,7 @@ class Rule:
     delay: Duration | None = None
     before: Before | None = None
     unless: frozenset[str] = frozenset()
-    when: tuple[Condition, ...] = ()
+    when: tuple[Condition, ...] = ()  # of an immediate rule in a book: arm_when, then when
     arm_when: tuple[Condition, ...] = ()
     once_per: str = "always"  # "customer", "about", "always" or "" with once_per_ms
     once_per_ms: int = 0
@@ -143,10 +144,20 @@ class Rule:
     message: Mapping[str, Texts] = field(default_factory=dict)
     terms: Mapping[str, Mapping[str, str]] | None = None
 
+    def about_field(self, event_type: str) -> str:
+        """The payload field that says what the rule is about when ``event_type`` triggers it."""
+        if self.about is not None:
+            return self.about
+        known = EVENT_TYPES.get(event_type)
+        return known.about if known is not None else CUSTOMER
+
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """A whole rule book. ``by_event`` and its kin index the rules by event type, in id order."""
+    """A whole rule book. ``by_event`` and its kin index the rules by event type, in id order.
+
+    ``bars`` tells of each ``unless`` event which fields the timer rules that name it are about.
+    """
 
     name: str
     timezone: str
@@ -158,6 +169,7 @@ class Book:
     by_event: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     cancels: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     withdraws: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
+    bars: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def make_book(
@@ -170,7 +182,7 @@ def make_book(
     quiet_hours: QuietHours | None = None,
 ) -> Book:
     """Index ``rules`` (ids unique) into a :class:`Book`."""
-    ordered = sorted(rules, key=lambda rule: rule.id)
+    ordered = sorted(map(_settled, rules), key=lambda rule: rule.id)
 
     def index(types_of: Callable[[Rule], Any]) -> dict[str, tuple[Rule, ...]]:
         found: dict[str, list[Rule]] = {}
@@ -179,6 +191,7 @@ def make_book(
                 found.setdefault(event_type, []).append(rule)
         return {key: tuple(value) for key, value in found.items()}
 
+    cancels = index(lambda rule: rule.unless)
     return Book(
         name=name,
         timezone=timezone,
@@ -188,6 +201,20 @@ def make_book(
         limits=limits,
         quiet_hours=quiet_hours,
         by_event=index(lambda rule: rule.on),
-        cancels=index(lambda rule: rule.unless),
+        cancels=cancels,
         withdraws=index(lambda rule: rule.withdraw_on),
+        bars={event_type: _barred_fields(rules) for event_type, rules in cancels.items()},
     )
+
+
+def _settled(rule: Rule) -> Rule:
+    """An immediate rule judges both lists of conditions at the same moment: one list does."""
+    if rule.mode is not Mode.NOW or not rule.arm_when:
+        return rule
+    return replace(rule, when=(*rule.arm_when, *rule.when), arm_when=())
+
+
+def _barred_fields(rules: tuple[Rule, ...]) -> tuple[str, ...]:
+    timed = [rule for rule in rules if rule.mode is not Mode.NOW]
+    fields = {rule.about_field(event_type) for rule in timed for event_type in rule.on}
+    return tuple(sorted(fields - {CUSTOMER}))

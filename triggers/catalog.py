@@ -72,12 +72,19 @@ class Catalog:
         """The product of a sku, or None when unknown or removed."""
         return None if sku in self._removed else self._products.get(sku)
 
+    def removed(self, sku: str) -> bool:
+        """Whether ``catalog.removed`` took the sku out of sale."""
+        return sku in self._removed
+
     def related(self, sku: str, relation: str) -> list[tuple[Product, float]]:
-        """Products that ``sku`` relates to in one way, with weights: best first, then by sku."""
+        """Other products that ``sku`` relates to in one way, with weights: best first, then by sku.
+
+        The list is shared: it is not to be changed.
+        """
         found = self._known.get((sku, relation))
         if found is None:
             edges = {} if sku in self._removed else self._relations.get(sku, {})
-            chosen = [edge for edge in edges.values() if edge.relation == relation]
+            chosen = [e for e in edges.values() if e.relation == relation and e.to != sku]
             chosen.sort(key=lambda edge: (-edge.weight, edge.to))
             pairs = ((self.product(edge.to), edge.weight) for edge in chosen)
             found = [(product, weight) for product, weight in pairs if product is not None]

@@ -97,11 +97,25 @@ def to_text(at_ms: int) -> str:
     return f"{_day_text(day)}T{hour:02d}:{minute:02d}:{second:02d}.{ms:03d}Z"
 
 
+def instant_of(value: object) -> int | None:
+    """The instant that a rule's date names; None for what is no RFC 3339 time with an offset.
+
+    A date so far away that counting from it could leave the calendar is none either.
+    """
+    try:
+        at_ms = to_ms(value) if isinstance(value, str) and value else None
+    except (ValueError, OverflowError):
+        return None
+    return at_ms if at_ms is not None and abs(at_ms) <= SPAN_MS_MAX * 3 else None
+
+
 @dataclass(frozen=True, slots=True)
 class DailyWindow:
     """A span of local time of day, from ``start_min`` (inclusive) to ``end_min`` (exclusive).
 
-    Minutes since local midnight; a window whose start lies after its end goes over midnight.
+    Minutes since local midnight; a window whose start lies after its end goes over midnight. Both
+    ends are instants by the rule of :func:`add_days`, so on the day of a clock change the window
+    begins and ends once.
     """
 
     start_min: int
@@ -109,18 +123,33 @@ class DailyWindow:
 
     def holds(self, at_ms: int, zone: str) -> bool:
         """Whether the instant lies inside the window in ``zone``."""
-        local = to_local(at_ms, zone)
-        minute = local.hour * 60 + local.minute
-        if self.start_min <= self.end_min:
-            return self.start_min <= minute < self.end_min
-        return minute >= self.start_min or minute < self.end_min
+        return self._end_of(at_ms, zone) is not None
 
     def end_after(self, at_ms: int, zone: str) -> int:
-        """The next end of the window after ``at_ms`` in ``zone``."""
-        local = to_local(at_ms, zone)
-        midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
-        for day in range(3):
-            end = from_local(midnight + timedelta(days=day, minutes=self.end_min), zone)
-            if end > at_ms:
+        """The end of the window that holds at ``at_ms``."""
+        end = self._end_of(at_ms, zone)
+        if end is None:
+            raise DurationError("no daily window holds at that instant")
+        return end
+
+    def _end_of(self, at_ms: int, zone: str) -> int | None:
+        for start, end in _spans(self.start_min, self.end_min, zone, at_ms // DAY_MS):
+            if start <= at_ms < end:
                 return end
-        raise DurationError(f"no end of a daily window within 3 days in {zone}")
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _spans(start_min: int, end_min: int, zone: str, day: int) -> list[tuple[int, int]]:
+    """The spans of a daily window that may touch a day of UTC, oldest first."""
+    if start_min == end_min:
+        return []
+    overnight = timedelta(days=start_min > end_min)
+    utc_midnight = datetime(1970, 1, 1) + timedelta(days=day)  # noqa: DTZ001 - local, zone follows
+    found = []
+    for offset in (-2, -1, 0, 1):
+        midnight = utc_midnight + timedelta(days=offset)
+        start = from_local(midnight + timedelta(minutes=start_min), zone)
+        end = from_local(midnight + overnight + timedelta(minutes=end_min), zone)
+        found.append((start, end))
+    return found

@@ -15,6 +15,7 @@ The order inside one event, each step seeing what the ones before it left:
 
 from typing import Any
 
+from triggers.before import Before
 from triggers.book import Book, Mode, Rule
 from triggers.catalog import Catalog
 from triggers.context import Context
@@ -23,20 +24,12 @@ from triggers.events import Event
 from triggers.facts import APPLIERS
 from triggers.ids import event_mark, offer_id
 from triggers.judgement import Occurrence, Step, arbitrate, clear, make_offer, occur
-from triggers.selection import Holdings
 from triggers.state import MAX_SEEN, SEEN_MS, Customer, Made, Timer
-from triggers.timers import (
-    about_field,
-    arm,
-    bar,
-    cancel,
-    cancel_deferred,
-    same_thing,
-    take_due,
-)
+from triggers.timers import about_of, arm, bar, cancel, same_thing, shed, take_due
 
 _SEEN_WIDTH = 18
 _CONSENTS_BACK = "consent.granted"
+_NOW = Mode.NOW
 _GONE = {"customer.erase_requested": "erased", "customer.objected": "objected"}
 
 
@@ -58,36 +51,41 @@ def step(
         out = Step()
     out.conflict = False
     now = customer.now
-    at = max(at_ms, now.at)
+    at = max(now.at, at_ms)
     for timer in now.timers:
         if timer.due_ms <= at:
             advance(customer, at, book, catalog, out)
             break
-    if now.gone and event.type != _CONSENTS_BACK:
+    kind, data = event.type, event.data
+    if now.gone and kind != _CONSENTS_BACK:
         out.note(now.gone)
         return out
     if not _remember(customer, event, at, checksum, out):
         return out
-    gone = _GONE.get(event.type)
-    if gone is not None:
-        out.note("timer_cancelled", len(now.timers))
-        customer.wipe(gone, at)
+    if kind in _GONE:
+        _forget(customer, _GONE[kind], at, out)
         return out
     now.gone = ""
-    consents, owned = now.consents, customer.owned
-    rules = book.by_event.get(event.type, ())
-    carts = {cart.cart_id: cart.lines for cart in now.carts} if rules else {}
-    applier = APPLIERS.get(event.type)
+    rules = book.by_event.get(kind)
+    before = Before(customer, kind, data, book.timezone) if rules else None
+    applier = APPLIERS.get(kind)
     if applier is not None:
-        applier(customer, event.data, at, catalog)
+        applier(customer, data, at, catalog)
     now.at = now.seen_at = at
     customer.touch("now")
-    _cancel_and_withdraw(customer, event, at, book, catalog, out)
-    if rules:
-        ctx = Context(event.data, event.type, customer, at, book, catalog)
-        had = Holdings(owned, carts.get(ctx.cart.cart_id, ()))
-        _listen(rules, event, ctx, had, consents, out)
+    if kind in book.cancels:
+        _cancel(customer, event, at, book, out)
+    if kind in book.withdraws:
+        _withdraw_open(customer, event, at, book, catalog, out)
+    if rules and before:
+        _listen(rules, event, Context(data, kind, customer, at, book, catalog), before, out)
     return out
+
+
+def _forget(customer: Customer, gone: str, at: int, out: Step) -> None:
+    if customer.now.timers:
+        out.note("timer_cancelled", len(customer.now.timers))
+    customer.wipe(gone, at)
 
 
 def advance(customer: Customer, to_ms: int, book: Book, catalog: Catalog, out: Step) -> None:
@@ -119,27 +117,27 @@ def _remember(customer: Customer, event: Event, at: int, checksum: int, out: Ste
     return True
 
 
-def _cancel_and_withdraw(
-    customer: Customer, event: Event, at: int, book: Book, catalog: Catalog, out: Step
-) -> None:
-    cancels = book.cancels.get(event.type)
-    if cancels:
-        dropped = cancel(customer, cancels, event.data)
-        if dropped:
-            out.note("timer_cancelled", dropped)
-        bar(customer, cancels, event.data, at)
-    withdraws = book.withdraws.get(event.type)
-    if not withdraws:
-        return
-    dropped = cancel_deferred(customer, withdraws, event.data)
+def _cancel(customer: Customer, event: Event, at: int, book: Book, out: Step) -> None:
+    dropped = cancel(customer, book.cancels[event.type], event.data)
     if dropped:
         out.note("timer_cancelled", dropped)
-    ids = {rule.id: rule for rule in withdraws}
+    bar(customer, event.type, book.bars[event.type], event.data, at)
+
+
+def _withdraw_open(
+    customer: Customer, event: Event, at: int, book: Book, catalog: Catalog, out: Step
+) -> None:
+    """Take back what is still open, and drop what quiet hours put off."""
+    rules = book.withdraws[event.type]
+    dropped = cancel(customer, rules, event.data, only_deferred=True)
+    if dropped:
+        out.note("timer_cancelled", dropped)
+    ids = {rule.id: rule for rule in rules}
     for made in customer.offers.made:
         rule = ids.get(made.rule)
         if rule is None or not made.open or at > made.until:
             continue
-        if same_thing(about_field(rule, made.event_type), made.about, event.data, customer):
+        if same_thing(rule.about_field(made.event_type), made.about, event.data, customer):
             made.open = False
             customer.touch("offers")
             _withdraw(customer, rule, made, event, at, book, catalog, out)
@@ -176,41 +174,35 @@ def _withdraw(
     )
 
 
-def _listen(
-    rules: tuple[Rule, ...],
-    event: Event,
-    ctx: Context,
-    had: Holdings,
-    consents: dict[str, bool],
-    out: Step,
-) -> None:
+def _listen(rules: tuple[Rule, ...], event: Event, ctx: Context, before: Before, out: Step) -> None:
     """Judge the immediate rules, arm the timers of the others; ``rules`` is in id order."""
     passed: list[Occurrence] = []
     armed = false = 0
     for rule in rules:
-        if rule.mode is not Mode.NOW:
+        if rule.mode is not _NOW:
             armed += arm(rule, event, ctx)
-        elif not _matches(rule, ctx):
+        elif not _holds(rule, ctx):
             false += 1
         else:
             trigger = Trigger(event.type, event.id, event.source)
-            occurrence = occur(rule, ctx, had, consents, trigger, ctx.at)
+            about = about_of(rule, event.type, event.data, ctx.customer)
+            occurrence = occur(rule, ctx, before, trigger, about, ctx.at)
             if clear(occurrence, ctx, out):
                 passed.append(occurrence)
     if armed:
         out.note("timer_armed", armed)
+        dropped = shed(ctx.customer)
+        if dropped:
+            out.note("timer_dropped", dropped)
     if false:
         out.note("when_false", false)
     if passed:
         arbitrate(passed, ctx, out)
 
 
-def _matches(rule: Rule, ctx: Context) -> bool:
-    # Loops, not all(): this runs for every rule of every event, and a generator costs more than
+def _holds(rule: Rule, ctx: Context) -> bool:
+    # A loop, not all(): this runs for every rule of every event, and a generator costs more than
     # most conditions.
-    for condition in rule.arm_when:
-        if not condition.holds(ctx):
-            return False
     for condition in rule.when:  # noqa: SIM110
         if not condition.holds(ctx):
             return False
@@ -232,18 +224,13 @@ def _fire(
         out.decisions.append(_removed(customer, timer, trigger, book, catalog))
         return
     ctx = Context(data, timer.event_type, customer, at, book, catalog)
-    if not (_matches(rule, ctx) if rule.mode is Mode.NOW else _holds(rule, ctx)):
+    if not _holds(rule, ctx):
         out.note("when_false")
         return
-    had = Holdings(customer.owned, ctx.cart.lines)
-    occurrence = occur(rule, ctx, had, customer.now.consents, trigger, timer.origin_ms)
-    occurrence.case.about = timer.about
+    before = Before(customer, timer.event_type, data, book.timezone)
+    occurrence = occur(rule, ctx, before, trigger, timer.about, timer.origin_ms)
     if clear(occurrence, ctx, out, put_off_before=timer.deferred):
         make_offer(occurrence, ctx, out)
-
-
-def _holds(rule: Rule, ctx: Context) -> bool:
-    return all(condition.holds(ctx) for condition in rule.when)
 
 
 def _removed(

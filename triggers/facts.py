@@ -14,6 +14,7 @@ from triggers.state import (
     MAX_CART_LINES,
     MAX_CARTS,
     MAX_CHECKOUTS,
+    MAX_CONSENTS,
     MAX_CONTRACTS,
     MAX_DEPLOYED,
     MAX_ORDER_LINES,
@@ -128,7 +129,7 @@ def _purchase(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
     owned = dict(customer.owned)
     for sku in dict.fromkeys(line.sku for line in order.lines):
         owned[sku] = owned.pop(sku, 0) + 1
-    for sku in list(owned)[: len(owned) - MAX_OWNED]:
+    for sku in list(owned)[: max(0, len(owned) - MAX_OWNED)]:
         del owned[sku]
     customer.replace("owned", owned)
 
@@ -152,8 +153,11 @@ def _count(customer: Customer, order: Order, sign: int) -> None:
 
 
 def _margin_back(order: Order) -> int:
-    """The part of an order's margin that went back with its refunds."""
-    return order.margin_micro * order.refunded // order.total if order.total else 0
+    """The part of an order's margin that went back with its refunds.
+
+    Rounded up, so that what is left is rounded down.
+    """
+    return -(-order.margin_micro * order.refunded // order.total) if order.total else 0
 
 
 def _given_back(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
@@ -241,9 +245,19 @@ def _consent(value: bool) -> Applier:
     def apply(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
         # "*" speaks for all channels, so it also replaces what single channels said before.
         known = {} if data.channel == "*" else customer.now.consents
-        customer.now.consents = {**known, data.channel: value}
+        customer.now.consents = _bounded({**known, data.channel: value})
 
     return apply
+
+
+def _bounded(consents: dict[str, bool]) -> dict[str, bool]:
+    """At most ``MAX_CONSENTS`` words of a customer; what is forgotten never turns into a yes."""
+    if len(consents) > MAX_CONSENTS:
+        granted = next((name for name, yes in consents.items() if yes and name != "*"), None)
+        if granted is None:
+            return {"*": False}
+        del consents[granted]
+    return consents
 
 
 def _accepted(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
@@ -254,6 +268,9 @@ def _declined(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
     customer.now.declined += 1
     customer.now.last_decline_reason = data.reason or ""
 
+
+#: Events after which a customer may own other skus.
+CHANGES_OWNED = frozenset({"purchase.completed", "purchase.refunded", "purchase.cancelled"})
 
 APPLIERS: dict[str, Applier] = {
     "cart.item_added": _item_added,

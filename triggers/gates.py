@@ -5,18 +5,20 @@ before the event. ``erased`` and ``objected`` stand in the engine, since such cu
 decision at all; ``outranked`` belongs to arbitration.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from triggers.before import Before
 from triggers.book import SALES, Limit, QuietHours, Rule
 from triggers.context import Context
+from triggers.durations import instant_of
 from triggers.selection import Picked
 from triggers.state import Made
 
 
 @dataclass(slots=True)
 class Case:
-    """One rule's would-be offer: the context, consents before the event, the picked items.
+    """One rule's would-be offer: the context, the customer before the event, the picked items.
 
     ``origin_ms`` is when the rule should have answered first; ``about`` what it is about.
     """
@@ -25,12 +27,12 @@ class Case:
     ctx: Context
     about: str
     origin_ms: int
-    consents: dict[str, bool]
+    before: Before
     picked: Picked
 
 
-def consented(consents: dict[str, bool], channel: str) -> bool:
-    """Whether the customer agreed to ``channel``: its own word, else that of ``*``."""
+def consented(consents: Mapping[str, bool], channel: str) -> bool:
+    """Whether these consents cover ``channel``: its own word, else that of ``*``."""
     return consents.get(channel, consents.get("*", False))
 
 
@@ -68,7 +70,7 @@ def _full(made: list[Made], at: int, limit: Limit, counted: Callable[[Made], boo
 
 
 def _no_consent(case: Case) -> bool:
-    return not consented(case.consents, case.rule.channel)
+    return not consented(case.before.consents, case.rule.channel)
 
 
 def _blocked(code: str) -> Callable[[Case], bool]:
@@ -97,8 +99,8 @@ def once_used(rule: Rule, ctx: Context, about: str) -> bool:
 
 
 def anchor_of(rule: Rule, ctx: Context) -> str:
-    """The date that a ``before`` rule counts back from, as text; ``""`` for other rules."""
-    return "" if rule.before is None else str(rule.before.date.get(ctx) or "")
+    """The date that a ``before`` rule counts back from, in ms as text; ``""`` for other rules."""
+    return "" if rule.before is None else str(instant_of(rule.before.date.get(ctx)) or "")
 
 
 def _cooldown(case: Case) -> bool:
@@ -119,21 +121,30 @@ def frequency_capped(rule: Rule, ctx: Context) -> bool:
     return any(_full(made, at, limit, lambda m: m.rule == rule.id) for limit in rule.limits)
 
 
+def still_counted(made: Made, ctx: Context) -> bool:
+    """Whether a limit may yet need to count this offer."""
+    for limit in ctx.book.limits:
+        if made.at > ctx.at - limit.window_ms and counts(limit, made):
+            return True
+    rule = ctx.book.rules.get(made.rule)
+    own = rule.limits if rule is not None else ()
+    return any(made.at > ctx.at - limit.window_ms for limit in own)
+
+
 def _capped(case: Case) -> bool:
     return frequency_capped(case.rule, case.ctx)
 
 
-def quiet_hours_of(rule: Rule, ctx: Context) -> QuietHours | None:
+def quiet_hours_of(case: Case) -> QuietHours | None:
     """The quiet hours in force for the rule's channel right now, or None."""
-    quiet = rule.quiet_hours or ctx.book.quiet_hours
-    if quiet is None or rule.channel not in quiet.channels:
+    quiet = case.rule.quiet_hours or case.ctx.book.quiet_hours
+    if quiet is None or case.rule.channel not in quiet.channels:
         return None
-    zone = ctx.customer.now.timezone or ctx.book.timezone
-    return quiet if quiet.window.holds(ctx.at, zone) else None
+    return quiet if quiet.window.holds(case.ctx.at, case.before.zone) else None
 
 
 def _quiet(case: Case) -> bool:
-    return quiet_hours_of(case.rule, case.ctx) is not None
+    return quiet_hours_of(case) is not None
 
 
 def _no_candidate(case: Case) -> bool:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from triggers.before import Before
 from triggers.book import Rule
+from triggers.catalog import UNKNOWN
 from triggers.context import Context
 from triggers.decisions import Decision, Offer, OfferItem, Trigger, Withdrawal
 from triggers.gates import (
@@ -13,11 +15,12 @@ from triggers.gates import (
     frequency_capped,
     mark_key,
     quiet_hours_of,
+    still_counted,
 )
 from triggers.ids import offer_id
-from triggers.selection import Holdings, offer_price, pick_items
+from triggers.selection import offer_price, pick_items
 from triggers.state import MAX_MARKS, MAX_OFFERS, Made, Timer
-from triggers.timers import about_of, put
+from triggers.timers import put, shed
 
 
 @dataclass(slots=True)
@@ -50,16 +53,10 @@ class Occurrence:
 
 
 def occur(
-    rule: Rule,
-    ctx: Context,
-    had: Holdings,
-    consents: dict[str, bool],
-    trigger: Trigger,
-    origin_ms: int,
+    rule: Rule, ctx: Context, before: Before, trigger: Trigger, about: str, origin_ms: int
 ) -> Occurrence:
     """Gather what the decision of ``rule`` needs; ``origin_ms`` is when it should have answered."""
-    about = about_of(rule, trigger.event_type, ctx.event, ctx.customer)
-    case = Case(rule, ctx, about, origin_ms, consents, pick_items(rule, ctx, had))
+    case = Case(rule, ctx, about, origin_ms, before, pick_items(rule, ctx, before))
     number = offer_id(rule.id, ctx.customer.id, trigger.source, trigger.event_id)
     return Occurrence(rule, case, trigger, number)
 
@@ -85,19 +82,18 @@ def clear(occurrence: Occurrence, ctx: Context, out: Step, put_off_before: bool 
     gate = first_gate(occurrence.case)
     if gate is None:
         return True
-    quiet = quiet_hours_of(occurrence.rule, ctx) if gate == "quiet_hours" else None
+    quiet = quiet_hours_of(occurrence.case) if gate == "quiet_hours" else None
     if quiet is None or quiet.then != "defer" or put_off_before:
         out.decisions.append(decide(occurrence, ctx, "suppressed", gate))
         return False
-    decision = decide(occurrence, ctx, "deferred", gate)
-    zone = ctx.customer.now.timezone or ctx.book.timezone
-    decision.until = quiet.window.end_after(ctx.at, zone)
-    out.decisions.append(decision)
     trigger, case = occurrence.trigger, occurrence.case
+    decision = decide(occurrence, ctx, "deferred", gate)
+    decision.until = until = quiet.window.end_after(ctx.at, case.before.zone)
+    out.decisions.append(decision)
     timer = Timer(
         occurrence.rule.id,
         case.about,
-        decision.until,
+        until,
         trigger.source,
         trigger.event_id,
         trigger.event_type,
@@ -105,6 +101,9 @@ def clear(occurrence: Occurrence, ctx: Context, out: Step, put_off_before: bool 
         deferred=True,
     )
     put(ctx.customer, timer, ctx.event)
+    dropped = shed(ctx.customer)
+    if dropped:
+        out.note("timer_dropped", dropped)
     return False
 
 
@@ -139,8 +138,7 @@ def make_offer(occurrence: Occurrence, ctx: Context, out: Step) -> None:
         )
         for candidate in case.picked.items
     ]
-    if case.picked.items:
-        ctx.item = case.picked.items[0].product
+    ctx.item = case.picked.items[0].product if case.picked.items else UNKNOWN
     offer = Offer(
         at,
         ctx.customer.id,
@@ -160,7 +158,7 @@ def make_offer(occurrence: Occurrence, ctx: Context, out: Step) -> None:
         _message(rule, ctx),
         dict(rule.terms) if rule.terms is not None else None,
     )
-    _record(occurrence, offer, ctx)
+    _record(occurrence, offer, ctx, out)
     out.offers.append(offer)
     out.decisions.append(decide(occurrence, ctx, "offered", None))
 
@@ -184,7 +182,7 @@ def _evidence(occurrence: Occurrence, ctx: Context) -> list[dict[str, Any]]:
     return found
 
 
-def _record(occurrence: Occurrence, offer: Offer, ctx: Context) -> None:
+def _record(occurrence: Occurrence, offer: Offer, ctx: Context, out: Step) -> None:
     rule, at = occurrence.rule, ctx.at
     offers = ctx.customer.offers
     price = sum(item.quantity * item.offer_price for item in offer.items)
@@ -203,7 +201,7 @@ def _record(occurrence: Occurrence, offer: Offer, ctx: Context) -> None:
         )
     )
     if len(offers.made) > MAX_OFFERS:
-        del offers.made[0]
+        _forget_one(offers.made, ctx)
     if rule.cooldown_ms:
         offers.last[rule.id] = at
         for stale in [known for known in offers.last if known not in ctx.book.rules]:
@@ -214,4 +212,14 @@ def _record(occurrence: Occurrence, offer: Offer, ctx: Context) -> None:
         offers.marks[key] = at
         if len(offers.marks) > MAX_MARKS:
             del offers.marks[next(iter(offers.marks))]
+            out.note("mark_dropped")
     ctx.customer.touch("offers")
+
+
+def _forget_one(made: list[Made], ctx: Context) -> None:
+    """Drop the oldest offer that no limit counts any more; the oldest of all where each is."""
+    for index, offer in enumerate(made):
+        if not still_counted(offer, ctx):
+            del made[index]
+            return
+    del made[0]

@@ -1,9 +1,10 @@
 """Which items a rule offers: candidates, their ranking, and what is passed over."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
+from triggers.before import Before
 from triggers.book import Pick, Price, Rule
 from triggers.catalog import Catalog, Product
 from triggers.context import Context
@@ -35,14 +36,6 @@ class Picked:
     empty: bool = False
 
 
-@dataclass(slots=True)
-class Holdings:
-    """What a customer had before the event: owned skus and skus in the cart."""
-
-    owned: Any
-    cart: Any
-
-
 def _skus(value: Any) -> list[str]:
     """Skus named by a pick's expression: one sku, several, or lines."""
     if isinstance(value, str):
@@ -53,9 +46,7 @@ def _skus(value: Any) -> list[str]:
 def complements(catalog: Catalog, skus: list[str]) -> Ranked:
     """Complements of all ``skus`` but themselves, by weight; an edge seen twice counts once."""
     if len(skus) == 1:
-        only = skus[0]
-        found = catalog.related(only, "complement")
-        return [pair for pair in found if pair[0].sku != only]
+        return catalog.related(skus[0], "complement")
     given = set(skus)
     best: dict[str, tuple[Product, float]] = {}
     for sku in skus:
@@ -82,7 +73,7 @@ def _same(pick: Pick, ctx: Context) -> Ranked:
     for entry in _entries(pick, ctx):
         sku = entry if isinstance(entry, str) else entry.sku
         product = ctx.catalog.product(sku)
-        if product is None and not isinstance(entry, str):
+        if product is None and not isinstance(entry, str) and not ctx.catalog.removed(sku):
             # Unknown to the catalogue, but the customer's own line knows its price.
             currency = ctx.cart.currency or ctx.book.currency
             product = Product(sku, sku, entry.unit_price, currency, entry.category or "")
@@ -129,19 +120,19 @@ _PICKS: dict[str, Callable[[Pick, Context], Ranked]] = {
 }
 
 
-def pick_items(rule: Rule, ctx: Context, had: Holdings) -> Picked:
+def pick_items(rule: Rule, ctx: Context, before: Before) -> Picked:
     """The items that ``rule`` offers, passing over what is owned, in the cart or out of stock."""
     if rule.pick.kind == "none":
         return Picked([])
     candidates = _PICKS[rule.pick.kind](rule.pick, ctx)
     if not candidates:
         return Picked([], empty=True)
-    ownership = rule.pick.kind not in _IGNORES_OWNERSHIP
+    held = () if rule.pick.kind in _IGNORES_OWNERSHIP else (before.owned, before.cart(ctx))
     quantities = _quantities(rule.pick, ctx) if rule.pick.kind == "same" else {}
     items: list[Candidate] = []
     blocked: str | None = None
     for product, weight in candidates:
-        code = _passed_over(product.sku, ownership, ctx, had)
+        code = _passed_over(product.sku, held, ctx.catalog)
         if code is None:
             quantity = quantities.get(product.sku, rule.quantity)
             items.append(Candidate(product, weight, quantity))
@@ -152,10 +143,11 @@ def pick_items(rule: Rule, ctx: Context, had: Holdings) -> Picked:
     return Picked(items, None if items else blocked)
 
 
-def _passed_over(sku: str, ownership: bool, ctx: Context, had: Holdings) -> str | None:
-    if ownership and (sku in had.owned or sku in had.cart):
-        return "already_owned"
-    return None if ctx.catalog.in_stock(sku) else "out_of_stock"
+def _passed_over(sku: str, held: tuple[Container[str], ...], catalog: Catalog) -> str | None:
+    for skus in held:
+        if sku in skus:
+            return "already_owned"
+    return None if catalog.in_stock(sku) else "out_of_stock"
 
 
 def offer_price(price: Price, list_price: int) -> int:
@@ -169,7 +161,6 @@ def offer_price(price: Price, list_price: int) -> int:
 
 __all__ = [
     "Candidate",
-    "Holdings",
     "Picked",
     "complements",
     "gap_to",

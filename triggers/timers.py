@@ -10,26 +10,24 @@ import msgspec
 
 from triggers.book import Mode, Rule
 from triggers.context import Context
-from triggers.durations import to_ms
-from triggers.events import EVENT_TYPES, Event
+from triggers.durations import instant_of
+from triggers.events import CUSTOMER, EVENT_TYPES, Event
 from triggers.gates import once_used
 from triggers.state import MAX_BARS, MAX_TIMERS, Customer, Timer
 
-CUSTOMER = "customer"
 _CHECKOUT = "checkout_id"
-
-
-def about_field(rule: Rule, event_type: str) -> str:
-    """The payload field that says what ``rule`` is about when ``event_type`` triggers it."""
-    if rule.about is not None:
-        return rule.about
-    known = EVENT_TYPES.get(event_type)
-    return known.about if known is not None else CUSTOMER
+_CART = "cart_id"
+_SILENCE, _BEFORE = Mode.AFTER_SILENCE, Mode.BEFORE
+_DECODE = {
+    name: msgspec.json.Decoder(known.data).decode
+    for name, known in EVENT_TYPES.items()
+    if known.about != "subject"
+}
 
 
 def about_of(rule: Rule, event_type: str, data: Any, customer: Customer) -> str:
-    """The value of that field; the customer id where the payload has none."""
-    field = about_field(rule, event_type)
+    """What the rule is about at this event; the customer id where the payload does not say."""
+    field = rule.about_field(event_type)
     value = None if field == CUSTOMER else getattr(data, field, None)
     return str(value) if value else customer.id
 
@@ -37,12 +35,10 @@ def about_of(rule: Rule, event_type: str, data: Any, customer: Customer) -> str:
 def named_by(field: str, data: Any) -> set[str] | None:
     """The things of kind ``field`` that an event names; None when it lacks the field."""
     value = getattr(data, field, None)
-    if value:
-        return {str(value)}
+    named = {str(value)} if value else set()
     if field == "plan":
-        items = getattr(data, "items", None)
-        return {item.sku for item in items} if items else None
-    return None
+        named.update(item.sku for item in getattr(data, "items", None) or ())
+    return named or None
 
 
 def same_thing(field: str, about: str, data: Any, customer: Customer) -> bool:
@@ -50,41 +46,34 @@ def same_thing(field: str, about: str, data: Any, customer: Customer) -> bool:
     if field == CUSTOMER:
         return True
     named = named_by(field, data)
-    if named is not None:
-        return about in named
-    if field == _CHECKOUT:
-        cart_id = getattr(data, "cart_id", None)
-        if cart_id:
-            return any(
-                c.cart_id == cart_id for c in customer.now.checkouts if c.checkout_id == about
-            )
-    return True
+    cart_id = getattr(data, _CART, None) if field == _CHECKOUT else None
+    if named is None and not cart_id:
+        return True
+    if named is not None and about in named:
+        return True
+    return bool(cart_id) and any(
+        known.cart_id == cart_id for known in customer.now.checkouts if known.checkout_id == about
+    )
 
 
-def cancel(customer: Customer, rules: tuple[Rule, ...], data: Any) -> int:
-    """Drop the timers of ``rules`` about what the event names; the number of dropped ones."""
-    now = customer.now
-    if not now.timers:
-        return 0
+def cancel(
+    customer: Customer, rules: tuple[Rule, ...], data: Any, only_deferred: bool = False
+) -> int:
+    """Drop the timers of ``rules`` about what the event names; the number of dropped ones.
+
+    ``only_deferred``: of those only decisions that quiet hours put off.
+    """
     ids = {rule.id: rule for rule in rules}
     gone = []
-    for timer in now.timers:
+    for timer in customer.now.timers:
         rule = ids.get(timer.rule)
-        if rule is not None:
-            field = about_field(rule, timer.event_type)
-            if same_thing(field, timer.about, data, customer):
-                gone.append(timer)
+        if rule is None or (only_deferred and not timer.deferred):
+            continue
+        if same_thing(rule.about_field(timer.event_type), timer.about, data, customer):
+            gone.append(timer)
     for timer in gone:
         drop(customer, timer)
     return len(gone)
-
-
-def cancel_deferred(customer: Customer, rules: tuple[Rule, ...], data: Any) -> int:
-    """Like :func:`cancel`, for decisions that quiet hours put off."""
-    now = customer.now
-    deferred = {timer.rule for timer in now.timers if timer.deferred}
-    chosen = tuple(rule for rule in rules if rule.id in deferred)
-    return cancel(customer, chosen, data) if chosen else 0
 
 
 def drop(customer: Customer, timer: Timer) -> None:
@@ -101,66 +90,97 @@ def _key(timer: Timer) -> str:
     return f"{key}\0{timer.source}\0{timer.event_id}" if timer.deferred else key
 
 
-def bar(customer: Customer, rules: tuple[Rule, ...], data: Any, at: int) -> None:
-    """Remember what an ``unless`` event was about, so that nothing about it is armed later."""
-    keys = []
-    for rule in rules:
-        fields = {about_field(rule, event_type) for event_type in rule.on} - {CUSTOMER}
-        for field in sorted(fields):
-            keys += [f"{rule.id}\0{about}" for about in sorted(named_by(field, data) or ())]
-            cart_id = getattr(data, "cart_id", None)
-            if field == _CHECKOUT and cart_id:
-                keys.append(f"{rule.id}\0\0{cart_id}")
-    if keys:
-        bars = dict(customer.offers.bars)
-        for key in keys:
-            bars.pop(key, None)
-            bars[key] = at
-        for key in list(bars)[: max(0, len(bars) - MAX_BARS)]:
-            del bars[key]
-        customer.offers.bars = bars
-        customer.touch("offers")
+def bar(customer: Customer, event_type: str, fields: tuple[str, ...], data: Any, at: int) -> None:
+    """Remember what an ``unless`` event was about, so that nothing about it is armed later.
+
+    What is remembered does not depend on how many rules name the event.
+    """
+    keys = {
+        _bar_key(event_type, field, about): None
+        for field in fields
+        for about in sorted(named_by(field, data) or ())
+    }
+    cart_id = getattr(data, _CART, None) if _CHECKOUT in fields else None
+    if cart_id:
+        keys[_bar_key(event_type, _CART, cart_id)] = None
+    if not keys:
+        return
+    bars = customer.offers.bars
+    for key in keys:
+        bars.pop(key, None)
+        bars[key] = at
+    for key in list(bars)[: max(0, len(bars) - MAX_BARS)]:
+        del bars[key]
+    customer.touch("offers")
 
 
-def barred(customer: Customer, rule: Rule, about: str, data: Any) -> bool:
+def _bar_key(event_type: str, field: str, about: str) -> str:
+    return f"{event_type}\0{field}\0{about}"
+
+
+def barred(customer: Customer, rule: Rule, event: Event, about: str) -> bool:
     """Whether an ``unless`` event has spoken about this thing already."""
     if not rule.unless:
         return False
     bars = customer.offers.bars
     if not bars:
         return False
-    if f"{rule.id}\0{about}" in bars:
-        return True
-    cart_id = getattr(data, "cart_id", None)
-    return bool(cart_id) and f"{rule.id}\0\0{cart_id}" in bars
+    field = rule.about_field(event.type)
+    cart_id = getattr(event.data, _CART, None) if field == _CHECKOUT else None
+    for event_type in rule.unless:
+        if _bar_key(event_type, field, about) in bars:
+            return True
+        if cart_id and _bar_key(event_type, _CART, cart_id) in bars:
+            return True
+    return False
 
 
 def arm(rule: Rule, event: Event, ctx: Context) -> bool:
-    """Arm the rule's timer for an event of its ``on``; whether one was armed."""
+    """Let a timer rule answer an event of its ``on``; whether a timer was armed or moved.
+
+    ``after`` counts from its first event, ``after_silence`` starts again with every one about the
+    same thing, ``before`` follows the latest date.
+    """
     customer = ctx.customer
     about = about_of(rule, event.type, event.data, customer)
-    if barred(customer, rule, about, event.data) or once_used(rule, ctx, about):
-        return False
-    if any(not condition.holds(ctx) for condition in rule.arm_when):
-        return False
     pending = _pending(customer, rule.id, about)
-    if rule.mode is Mode.AFTER and pending is not None:
-        return False  # counts from its first event; only silence starts again
-    due = _due(rule, ctx)
+    if pending is not None and rule.mode is not _BEFORE:
+        return rule.mode is _SILENCE and _restart(pending, rule, event, ctx)
+    due = _due(rule, ctx) if _may_arm(rule, event, ctx, about) else None
+    if pending is not None:
+        drop(customer, pending)  # the date it counted back from is no longer the latest
     if due is None:
-        if pending is not None:
-            drop(customer, pending)
         return False
-    if pending is None:
-        timer = Timer(rule.id, about, due, event.source, event.id, event.type, due)
-        put(customer, timer, event.data)
-        return True
-    # The most common case by far, a cart that changes again: the timer moves in place.
-    pending.due_ms = pending.origin_ms = due
-    pending.source, pending.event_id, pending.event_type = event.source, event.id, event.type
-    customer.armed.events[_key(pending)] = event.data
+    timer = Timer(rule.id, about, due, event.source, event.id, event.type, due)
+    put(customer, timer, event.data)
+    return True
+
+
+def _may_arm(rule: Rule, event: Event, ctx: Context, about: str) -> bool:
+    if barred(ctx.customer, rule, event, about) or once_used(rule, ctx, about):
+        return False
+    return _meets(rule, ctx)
+
+
+def _restart(pending: Timer, rule: Rule, event: Event, ctx: Context) -> bool:
+    """Begin the silence anew: the most common case by far, so the timer moves in place.
+
+    An event that does not meet ``arm_when`` ends the silence too, but arms nothing itself.
+    """
+    customer = ctx.customer
+    pending.due_ms = pending.origin_ms = _due(rule, ctx) or pending.due_ms
     customer.touch("now")
-    customer.touch("armed")
+    if _meets(rule, ctx):
+        pending.source, pending.event_id, pending.event_type = event.source, event.id, event.type
+        customer.armed.events[_key(pending)] = event.data
+        customer.touch("armed")
+    return True
+
+
+def _meets(rule: Rule, ctx: Context) -> bool:
+    for condition in rule.arm_when:  # noqa: SIM110 - a generator costs more than the conditions
+        if not condition.holds(ctx):
+            return False
     return True
 
 
@@ -175,10 +195,10 @@ def _due(rule: Rule, ctx: Context) -> int | None:
     zone = ctx.customer.now.timezone or ctx.book.timezone
     if rule.before is None:
         return rule.delay.after(ctx.at, zone) if rule.delay is not None else None
-    text = rule.before.date.get(ctx)
-    if not text:
+    date = instant_of(rule.before.date.get(ctx))
+    if date is None:
         return None
-    due = rule.before.by.before(to_ms(str(text)), zone)
+    due = rule.before.by.before(date, zone)
     if due >= ctx.at:
         return due
     return ctx.at if rule.before.fire_if_past else None
@@ -189,13 +209,19 @@ def put(customer: Customer, timer: Timer, data: Any) -> None:
 
     A decision that was put off keeps a timer of its own: each occurrence is answered.
     """
-    timers = customer.now.timers
-    timers.append(timer)
+    customer.now.timers.append(timer)
     customer.armed.events[_key(timer)] = data
     customer.touch("now")
     customer.touch("armed")
-    if len(timers) > MAX_TIMERS:
+
+
+def shed(customer: Customer) -> int:
+    """Drop timers beyond ``MAX_TIMERS``, the last ones due first; how many."""
+    timers = customer.now.timers
+    surplus = max(0, len(timers) - MAX_TIMERS)
+    for _ in range(surplus):
         drop(customer, max(timers, key=_order))
+    return surplus
 
 
 def _order(timer: Timer) -> tuple[int, str, str]:
@@ -213,10 +239,6 @@ def take_due(customer: Customer, up_to_ms: int) -> tuple[Timer, Any] | None:
     first = min(due, key=_order)
     data = customer.armed.events[_key(first)]
     if isinstance(data, bytes):
-        data = _payload_of(first.event_type, data)
+        data = _DECODE[first.event_type](data)
     drop(customer, first)
     return first, data
-
-
-def _payload_of(event_type: str, packed: bytes) -> Any:
-    return msgspec.json.decode(packed, type=EVENT_TYPES[event_type].data)
