@@ -154,9 +154,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """A whole rule book. ``by_event`` and its kin index the rules by event type, in id order.
+    """A whole rule book, indexed by event type, rules in id order.
 
-    ``bars`` tells of each ``unless`` event which fields the timer rules that name it are about.
+    ``immediate`` and ``timed`` are the two halves of ``by_event``, each rule with the field that
+    says what it is about at such an event. ``bars`` tells of each ``unless`` event which fields
+    the timer rules that name it are about.
     """
 
     name: str
@@ -167,6 +169,8 @@ class Book:
     limits: tuple[Limit, ...] = ()
     quiet_hours: QuietHours | None = None
     by_event: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
+    immediate: Mapping[str, tuple[tuple[Rule, str], ...]] = field(default_factory=dict)
+    timed: Mapping[str, tuple[tuple[Rule, str], ...]] = field(default_factory=dict)
     cancels: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     withdraws: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     bars: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -191,7 +195,19 @@ def make_book(
                 found.setdefault(event_type, []).append(rule)
         return {key: tuple(value) for key, value in found.items()}
 
+    by_event = index(lambda rule: rule.on)
     cancels = index(lambda rule: rule.unless)
+
+    def half(timed: bool) -> dict[str, tuple[tuple[Rule, str], ...]]:
+        return {
+            event_type: tuple(
+                (rule, rule.about_field(event_type))
+                for rule in rules
+                if (rule.mode is not Mode.NOW) is timed
+            )
+            for event_type, rules in by_event.items()
+        }
+
     return Book(
         name=name,
         timezone=timezone,
@@ -200,7 +216,9 @@ def make_book(
         rules={rule.id: rule for rule in ordered},
         limits=limits,
         quiet_hours=quiet_hours,
-        by_event=index(lambda rule: rule.on),
+        by_event=by_event,
+        immediate=half(timed=False),
+        timed=half(timed=True),
         cancels=cancels,
         withdraws=index(lambda rule: rule.withdraw_on),
         bars={event_type: _barred_fields(rules) for event_type, rules in cancels.items()},

@@ -50,6 +50,8 @@ class Bundle:
 
 
 UNKNOWN = Product("")
+#: (minus weight, sku, product): in their plain order the best come first, equal ones by sku.
+Ranked = list[tuple[float, str, Product]]
 #: Answers remembered until the next change of the catalogue.
 _KNOWN_MAX = 100_000
 
@@ -61,7 +63,7 @@ class Catalog:
 
     def __init__(self) -> None:
         self.version = 0
-        self._known: dict[tuple[str, str], list[tuple[Product, float]]] = {}  # answers of related()
+        self._known: dict[tuple[str, str], Ranked] = {}  # answers of related()
         self._products: dict[str, Product] = {}
         self._relations: dict[str, dict[tuple[str, str], Relation]] = {}
         self._bundles: dict[str, Bundle] = {}
@@ -76,18 +78,14 @@ class Catalog:
         """Whether ``catalog.removed`` took the sku out of sale."""
         return sku in self._removed
 
-    def related(self, sku: str, relation: str) -> list[tuple[Product, float]]:
-        """Other products that ``sku`` relates to in one way, with weights: best first, then by sku.
-
-        The list is shared: it is not to be changed.
-        """
+    def related(self, sku: str, relation: str) -> Ranked:
+        """Other products that ``sku`` relates to in one way; the list is not to be changed."""
         found = self._known.get((sku, relation))
         if found is None:
             edges = {} if sku in self._removed else self._relations.get(sku, {})
             chosen = [e for e in edges.values() if e.relation == relation and e.to != sku]
-            chosen.sort(key=lambda edge: (-edge.weight, edge.to))
             pairs = ((self.product(edge.to), edge.weight) for edge in chosen)
-            found = [(product, weight) for product, weight in pairs if product is not None]
+            found = sorted((-w, product.sku, product) for product, w in pairs if product)
             if len(self._known) >= _KNOWN_MAX:
                 self._known.clear()
             self._known[sku, relation] = found

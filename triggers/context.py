@@ -17,11 +17,11 @@ from triggers.book import Book
 from triggers.catalog import UNKNOWN, Catalog, Product
 from triggers.durations import DAY_MS, parse_duration
 from triggers.events import EVENT_TYPES, Item
-from triggers.state import Cart, Checkout, Contract, Customer, Line, Order
+from triggers.state import Cart, Checkout, Contract, Customer, Line, Order, pack_lines
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_CART = Cart("")
-_NO_ORDER = Order("", 0, 0, 0, "", 0, [])
+_NO_ORDER = Order("", 0, 0, 0, "", 0, pack_lines([]))
 _NO_CHECKOUT = Checkout("", "")
 _NO_CONTRACT = Contract("", "", "")
 DEFAULTS: dict[str, Any] = {"string": "", "int": 0, "double": 0.0, "bool": False}
@@ -158,7 +158,13 @@ def _families(ctx: Context, skus: Iterable[str]) -> list[str]:
 
 def _recent(ctx: Context) -> list[Order]:
     since = ctx.at - 30 * DAY_MS
-    return [o for o in ctx.customer.orders if since < o.at <= ctx.at and not o.void]
+    found = []
+    for order in reversed(ctx.customer.orders):  # the latest first: most are older
+        if order.at <= since:
+            break
+        if not order.void:
+            found.append(order)
+    return found
 
 
 def _stage(ctx: Context) -> str:
@@ -174,7 +180,7 @@ def _stage(ctx: Context) -> str:
 
 def _made_within(ctx: Context, window_ms: int) -> int:
     since = ctx.at - window_ms
-    return sum(1 for made in ctx.customer.offers.made if since < made.at <= ctx.at)
+    return sum(1 for made in ctx.customer.offers.made if made.at > since)
 
 
 def _days(ctx: Context, since_ms: int) -> int:

@@ -16,20 +16,19 @@ The order inside one event, each step seeing what the ones before it left:
 from typing import Any
 
 from triggers.before import Before
-from triggers.book import Book, Mode, Rule
+from triggers.book import Book, Rule
 from triggers.catalog import Catalog
 from triggers.context import Context
 from triggers.decisions import Decision, Trigger, Withdrawal
 from triggers.events import Event
 from triggers.facts import APPLIERS
-from triggers.ids import event_mark, offer_id
+from triggers.ids import offer_id
 from triggers.judgement import Occurrence, Step, arbitrate, clear, make_offer, occur
-from triggers.state import MAX_SEEN, SEEN_MS, Customer, Made, Timer
+from triggers.repeats import NEW, REPEATED, remember
+from triggers.state import MAX_TIMERS, Customer, Made, Timer
 from triggers.timers import about_of, arm, bar, cancel, same_thing, shed, take_due
 
-_SEEN_WIDTH = 18
 _CONSENTS_BACK = "consent.granted"
-_NOW = Mode.NOW
 _GONE = {"customer.erase_requested": "erased", "customer.objected": "objected"}
 
 
@@ -60,14 +59,19 @@ def step(
     if now.gone and kind != _CONSENTS_BACK:
         out.note(now.gone)
         return out
-    if not _remember(customer, event, at, checksum, out):
+    known = remember(customer, event.source, event.id, at, checksum)
+    if known != NEW:
+        if known == REPEATED:
+            out.note("repeated")
+        else:
+            out.conflict = True
         return out
     if kind in _GONE:
         _forget(customer, _GONE[kind], at, out)
         return out
     now.gone = ""
-    rules = book.by_event.get(kind)
-    before = Before(customer, kind, data, book.timezone) if rules else None
+    timed = book.timed.get(kind)  # None: no rule listens to such events
+    before = None if timed is None else Before(customer, kind, data, book.timezone)
     applier = APPLIERS.get(kind)
     if applier is not None:
         applier(customer, data, at, catalog)
@@ -77,8 +81,11 @@ def step(
         _cancel(customer, event, at, book, out)
     if kind in book.withdraws:
         _withdraw_open(customer, event, at, book, catalog, out)
-    if rules and before:
-        _listen(rules, event, Context(data, kind, customer, at, book, catalog), before, out)
+    if timed is not None and before is not None:
+        ctx = Context(data, kind, customer, at, book, catalog)
+        _judge(event, ctx, before, out)
+        if timed:
+            _arm(timed, event, ctx, out)
     return out
 
 
@@ -94,27 +101,6 @@ def advance(customer: Customer, to_ms: int, book: Book, catalog: Catalog, out: S
     # second time it is not put off, so each timer passes here at most twice.
     while (due := take_due(customer, to_ms)) is not None:
         _fire(customer, due[0], due[1], book, catalog, out)
-
-
-def _remember(customer: Customer, event: Event, at: int, checksum: int, out: Step) -> bool:
-    """Whether the event is new; it is then remembered for 72 h among the last 256."""
-    seen: bytes = customer.part("seen")
-    mark = event_mark(event.source, event.id)
-    place = seen.find(mark)
-    while place >= 0 and place % _SEEN_WIDTH != 6:
-        place = seen.find(mark, place + 1)
-    if place >= 0 and int.from_bytes(seen[place - 6 : place], "big") > at - SEEN_MS:
-        if int.from_bytes(seen[place + 8 : place + 12], "big") == checksum:
-            out.note("repeated")
-        else:
-            out.conflict = True
-        return False
-    start = max(0, len(seen) - (MAX_SEEN - 1) * _SEEN_WIDTH)
-    while start < len(seen) and int.from_bytes(seen[start : start + 6], "big") <= at - SEEN_MS:
-        start += _SEEN_WIDTH
-    entry = at.to_bytes(6, "big") + mark + checksum.to_bytes(4, "big")
-    customer.replace("seen", seen[start:] + entry if start else seen + entry)
-    return True
 
 
 def _cancel(customer: Customer, event: Event, at: int, book: Book, out: Step) -> None:
@@ -174,30 +160,34 @@ def _withdraw(
     )
 
 
-def _listen(rules: tuple[Rule, ...], event: Event, ctx: Context, before: Before, out: Step) -> None:
-    """Judge the immediate rules, arm the timers of the others; ``rules`` is in id order."""
+def _judge(event: Event, ctx: Context, before: Before, out: Step) -> None:
+    """Let the immediate rules answer the event."""
     passed: list[Occurrence] = []
-    armed = false = 0
-    for rule in rules:
-        if rule.mode is not _NOW:
-            armed += arm(rule, event, ctx)
-        elif not _holds(rule, ctx):
+    false = 0
+    for rule, field in ctx.book.immediate[event.type]:
+        if not _holds(rule, ctx):
             false += 1
-        else:
-            trigger = Trigger(event.type, event.id, event.source)
-            about = about_of(rule, event.type, event.data, ctx.customer)
-            occurrence = occur(rule, ctx, before, trigger, about, ctx.at)
-            if clear(occurrence, ctx, out):
-                passed.append(occurrence)
-    if armed:
-        out.note("timer_armed", armed)
-        dropped = shed(ctx.customer)
-        if dropped:
-            out.note("timer_dropped", dropped)
+            continue
+        trigger = Trigger(event.type, event.id, event.source)
+        about = about_of(field, event.data, ctx.customer)
+        occurrence = occur(rule, ctx, before, trigger, about, ctx.at)
+        if clear(occurrence, ctx, out):
+            passed.append(occurrence)
     if false:
         out.note("when_false", false)
     if passed:
         arbitrate(passed, ctx, out)
+
+
+def _arm(timed: tuple[tuple[Rule, str], ...], event: Event, ctx: Context, out: Step) -> None:
+    """Arm the timers of the rules that decide later, or move them."""
+    armed = 0
+    for rule, field in timed:
+        armed += arm(rule, field, event, ctx)
+    if armed:
+        out.note("timer_armed", armed)
+    if len(ctx.customer.now.timers) > MAX_TIMERS:
+        out.note("timer_dropped", shed(ctx.customer))
 
 
 def _holds(rule: Rule, ctx: Context) -> bool:

@@ -30,6 +30,7 @@ from triggers.state import (
     History,
     Line,
     Order,
+    pack_lines,
 )
 
 Applier = Callable[[Customer, Any, int, Catalog], None]
@@ -69,7 +70,7 @@ def _item_added(customer: Customer, data: Any, at: int, catalog: Catalog) -> Non
     known = cart.lines.get(item.sku)
     if known is None and len(cart.lines) >= MAX_CART_LINES:
         return
-    quantity = item.quantity + (known.quantity if known else 0)
+    quantity = item.quantity if known is None else item.quantity + known.quantity
     cart.lines = {**cart.lines, item.sku: _line(item, quantity)}
 
 
@@ -110,27 +111,29 @@ def _purchase(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
     orders = customer.orders
     if data.cart_id:
         now.carts = [cart for cart in now.carts if cart.cart_id != data.cart_id]
-    if any(order.order_id == data.order_id for order in orders):
-        return  # a second event about a known order changes no count
+    order_id = data.order_id
+    for known in orders:
+        if known.order_id == order_id:
+            return  # a second event about a known order changes no count
     lines = [_line(item, item.quantity) for item in data.items]
     order = Order(
-        data.order_id,
+        order_id,
         at,
         data.total,
         data.coupon_total or 0,
         data.cart_id or "",
         _margin_micro(lines, catalog),
-        lines[:MAX_ORDER_LINES],
+        pack_lines(lines[:MAX_ORDER_LINES]),
     )
     customer.replace("orders", [*orders, order][-MAX_ORDERS:])
     _count(customer, order, 1)
     now.first_order_at = now.first_order_at or at
     now.last_order_at = at
     owned = dict(customer.owned)
-    for sku in dict.fromkeys(line.sku for line in order.lines):
+    for sku in dict.fromkeys([line.sku for line in lines[:MAX_ORDER_LINES]]):
         owned[sku] = owned.pop(sku, 0) + 1
-    for sku in list(owned)[: max(0, len(owned) - MAX_OWNED)]:
-        del owned[sku]
+    while len(owned) > MAX_OWNED:
+        del owned[next(iter(owned))]
     customer.replace("owned", owned)
 
 
@@ -178,7 +181,7 @@ def _given_back(customer: Customer, data: Any, at: int, catalog: Catalog) -> Non
         order.coupon_total,
         order.cart_id,
         order.margin_micro,
-        order.lines,
+        order.packed_lines,
         refunded,
         whole,
     )

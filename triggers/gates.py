@@ -91,7 +91,7 @@ def once_used(rule: Rule, ctx: Context, about: str) -> bool:
     """Whether ``once_per`` leaves nothing to offer."""
     if rule.once_per == "always":
         return False
-    marks = ctx.customer.offers.marks
+    marks = ctx.customer.marks
     if not marks:
         return False
     at = marks.get(mark_key(rule, about, anchor_of(rule, ctx)))

@@ -208,11 +208,13 @@ def _record(occurrence: Occurrence, offer: Offer, ctx: Context, out: Step) -> No
             del offers.last[stale]
     if rule.once_per != "always":
         key = mark_key(rule, offer.about, anchor_of(rule, ctx))
-        offers.marks.pop(key, None)
-        offers.marks[key] = at
-        if len(offers.marks) > MAX_MARKS:
-            del offers.marks[next(iter(offers.marks))]
+        marks = ctx.customer.marks
+        marks.pop(key, None)
+        marks[key] = at
+        if len(marks) > MAX_MARKS:
+            del marks[next(iter(marks))]
             out.note("mark_dropped")
+        ctx.customer.touch("marks")
     ctx.customer.touch("offers")
 
 

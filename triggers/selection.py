@@ -6,15 +6,11 @@ from typing import Any
 
 from triggers.before import Before
 from triggers.book import Pick, Price, Rule
-from triggers.catalog import Catalog, Product
+from triggers.catalog import Catalog, Product, Ranked
 from triggers.context import Context
 
 #: Picks that offer again what the customer has or wants: ownership does not matter to them.
 _IGNORES_OWNERSHIP = frozenset({"same", "sku", "replenishes", "none"})
-
-
-#: Products with weights, best first.
-Ranked = list[tuple[Product, float]]
 
 
 @dataclass(slots=True)
@@ -47,14 +43,15 @@ def complements(catalog: Catalog, skus: list[str]) -> Ranked:
     """Complements of all ``skus`` but themselves, by weight; an edge seen twice counts once."""
     if len(skus) == 1:
         return catalog.related(skus[0], "complement")
-    given = set(skus)
-    best: dict[str, tuple[Product, float]] = {}
+    best: dict[str, tuple[float, str, Product]] = {}
     for sku in skus:
-        for pair in catalog.related(sku, "complement"):
-            to = pair[0].sku
-            if to not in given and (to not in best or pair[1] > best[to][1]):
-                best[to] = pair
-    return sorted(best.values(), key=lambda pair: (-pair[1], pair[0].sku))
+        for ranked in catalog.related(sku, "complement"):
+            to = ranked[1]
+            if to not in best or ranked[0] < best[to][0]:
+                best[to] = ranked
+    for sku in skus:
+        best.pop(sku, None)
+    return sorted(best.values())
 
 
 def _complements_of(pick: Pick, ctx: Context) -> Ranked:
@@ -78,7 +75,7 @@ def _same(pick: Pick, ctx: Context) -> Ranked:
             currency = ctx.cart.currency or ctx.book.currency
             product = Product(sku, sku, entry.unit_price, currency, entry.category or "")
         if product is not None:
-            found.append((product, 1.0))
+            found.append((-1.0, sku, product))
     return found
 
 
@@ -89,7 +86,7 @@ def _quantities(pick: Pick, ctx: Context) -> dict[str, int]:
 
 def _sku(pick: Pick, ctx: Context) -> Ranked:
     product = ctx.catalog.product(pick.sku)
-    return [] if product is None else [(product, 1.0)]
+    return [] if product is None else [(-1.0, pick.sku, product)]
 
 
 def gap_to(amount: int, ctx: Context) -> int:
@@ -106,10 +103,9 @@ def _closes_gap_to(pick: Pick, ctx: Context) -> Ranked:
     if gap <= 0:
         return []
     items: list[Any] = getattr(ctx.event, "items", None) or list(ctx.cart.lines.values())
-    found = [pair for pair in complements(ctx.catalog, _skus(items)) if pair[0].price >= gap]
-    # The cheapest that closes the gap; among equals the most relevant.
-    found.sort(key=lambda pair: (pair[0].price, -pair[1], pair[0].sku))
-    return found
+    ranked = complements(ctx.catalog, _skus(items))
+    # The cheapest that closes the gap; equal ones stay as relevance ranked them.
+    return sorted((r for r in ranked if r[2].price >= gap), key=lambda r: r[2].price)
 
 
 _PICKS: dict[str, Callable[[Pick, Context], Ranked]] = {
@@ -131,11 +127,11 @@ def pick_items(rule: Rule, ctx: Context, before: Before) -> Picked:
     quantities = _quantities(rule.pick, ctx) if rule.pick.kind == "same" else {}
     items: list[Candidate] = []
     blocked: str | None = None
-    for product, weight in candidates:
-        code = _passed_over(product.sku, held, ctx.catalog)
+    for minus_weight, sku, product in candidates:
+        code = _passed_over(sku, held, ctx.catalog)
         if code is None:
-            quantity = quantities.get(product.sku, rule.quantity)
-            items.append(Candidate(product, weight, quantity))
+            quantity = quantities.get(sku, rule.quantity)
+            items.append(Candidate(product, -minus_weight, quantity))
             if len(items) == rule.pick.max:
                 break
         elif blocked is None:

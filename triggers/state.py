@@ -9,7 +9,9 @@ letter   part    holds
 ``n``    now     profile, consents, carts, checkouts, pending timers, plain counters
 ``o``    orders  the last orders with their lines
 ``w``    owned   skus in orders that were not wholly given back
-``f``    offers  offers made, marks of ``once_per``, ``unless`` bars, last offer a rule
+``f``    offers  offers made, last offer a rule
+``m``    marks   ``rule\\0about`` that ``once_per`` used up, and when
+``b``    bars    what ``unless`` events spoke about, and when
 ``a``    armed   the events that armed the pending timers
 ``h``    history views and problems
 ``s``    seen    repeats: packed (time, id digest, body checksum) of recent events
@@ -127,7 +129,11 @@ class Now(msgspec.Struct, array_like=True, gc=False):
 
 
 class Order(msgspec.Struct, array_like=True, gc=False):
-    """A completed order; ``refunded`` is what went back, ``void`` when all of it did."""
+    """A completed order; ``refunded`` is what went back, ``void`` when all of it did.
+
+    Its lines stay packed (:func:`pack_lines`): few rules look at them, and every purchase writes
+    all orders again.
+    """
 
     order_id: str
     at: int
@@ -135,9 +141,14 @@ class Order(msgspec.Struct, array_like=True, gc=False):
     coupon_total: int
     cart_id: str
     margin_micro: int
-    lines: list[Line]
+    packed_lines: bytes
     refunded: int = 0
     void: bool = False
+
+    @property
+    def lines(self) -> list[Line]:
+        """The order's lines, unpacked anew at each call."""
+        return _unpack_lines(self.packed_lines)
 
 
 class Made(msgspec.Struct, array_like=True, gc=False):
@@ -157,12 +168,10 @@ class Made(msgspec.Struct, array_like=True, gc=False):
 
 
 class Offers(msgspec.Struct, array_like=True, gc=False):
-    """Offers made (oldest first), marks ``rule\\0about`` of once_per, bars of ``unless``."""
+    """Offers made (oldest first), and the instant of each cooling rule's last one."""
 
     made: list[Made] = []
     last: dict[str, int] = {}
-    marks: dict[str, int] = {}
-    bars: dict[str, int] = {}
 
 
 class Armed(msgspec.Struct, array_like=True, gc=False):
@@ -174,12 +183,12 @@ class Armed(msgspec.Struct, array_like=True, gc=False):
 
     events: dict[str, Any] = {}
 
-    def packed(self) -> "Armed":
-        """The same with every payload as bytes."""
-        for key, data in self.events.items():
+    def pack(self) -> None:
+        """Turn every payload into bytes."""
+        events = self.events
+        for key, data in events.items():
             if not isinstance(data, bytes):
-                self.events[key] = _to_json(data)
-        return self
+                events[key] = _to_json(data)
 
 
 class History(msgspec.Struct, array_like=True, gc=False):
@@ -194,9 +203,11 @@ PARTS: dict[str, tuple[str, type]] = {
     "orders": ("o", list[Order]),
     "owned": ("w", dict[str, int]),
     "offers": ("f", Offers),
+    "marks": ("m", dict[str, int]),
+    "bars": ("b", dict[str, int]),
     "armed": ("a", Armed),
     "history": ("h", History),
-    "seen": ("s", bytes),
+    "seen": ("s", bytearray),
     "held": ("l", list[tuple[int, bytes]]),
 }
 PART_LETTERS = "".join(letter for letter, _ in PARTS.values())
@@ -205,8 +216,16 @@ _to_json = msgspec.json.Encoder().encode
 _DECODE: dict[str, Any] = {
     name: msgspec.msgpack.Decoder(kind).decode for name, (_, kind) in PARTS.items()
 }
+_STRUCTS = frozenset({"armed", "history", "offers"})
 _FRESH = {name: (list if name in ("orders", "held") else kind) for name, (_, kind) in PARTS.items()}
-_FRESH["owned"] = dict
+_FRESH |= {"owned": dict, "marks": dict, "bars": dict}
+_EMPTY_STRUCTS = {name: _FRESH[name]() for name in _STRUCTS}
+_unpack_lines = msgspec.msgpack.Decoder(list[Line]).decode
+
+
+def pack_lines(lines: list[Line]) -> bytes:
+    """Lines as an :class:`Order` keeps them."""
+    return _encode(lines)
 
 
 class Customer:
@@ -262,8 +281,18 @@ class Customer:
 
     @property
     def offers(self) -> Offers:
-        """Offers made and their marks."""
+        """Offers made."""
         return self.part("offers")  # type: ignore[no-any-return]
+
+    @property
+    def marks(self) -> dict[str, int]:
+        """What ``once_per`` used up -> when, oldest first."""
+        return self.part("marks")  # type: ignore[no-any-return]
+
+    @property
+    def bars(self) -> dict[str, int]:
+        """What ``unless`` events were about -> when, oldest first."""
+        return self.part("bars")  # type: ignore[no-any-return]
 
     @property
     def armed(self) -> Armed:
@@ -296,19 +325,9 @@ class Customer:
         for name in sorted(self._changed):
             value = self._parts[name]
             letter = PARTS[name][0]
-            if name == "seen":
-                changes.append((letter, value and _encode(value)))
-            elif name == "armed":
-                changes.append((letter, _encode(value.packed()) if value.events else b""))
-            elif name == "now" or not _is_fresh(name, value):
-                changes.append((letter, _encode(value)))
-            else:
-                changes.append((letter, b""))
+            if name == "armed":
+                value.pack()
+            kept = name == "now" or (value != _EMPTY_STRUCTS[name] if name in _STRUCTS else bool(value))
+            changes.append((letter, _encode(value) if kept else b""))
         self._changed.clear()
         return changes
-
-
-def _is_fresh(name: str, value: Any) -> bool:
-    if name in ("orders", "owned", "held"):
-        return not value
-    return bool(value == _FRESH[name]())

@@ -25,9 +25,8 @@ _DECODE = {
 }
 
 
-def about_of(rule: Rule, event_type: str, data: Any, customer: Customer) -> str:
-    """What the rule is about at this event; the customer id where the payload does not say."""
-    field = rule.about_field(event_type)
+def about_of(field: str, data: Any, customer: Customer) -> str:
+    """The thing of kind ``field`` that an event is about; the customer where it does not say."""
     value = None if field == CUSTOMER else getattr(data, field, None)
     return str(value) if value else customer.id
 
@@ -105,13 +104,13 @@ def bar(customer: Customer, event_type: str, fields: tuple[str, ...], data: Any,
         keys[_bar_key(event_type, _CART, cart_id)] = None
     if not keys:
         return
-    bars = customer.offers.bars
+    bars = customer.bars
     for key in keys:
         bars.pop(key, None)
         bars[key] = at
-    for key in list(bars)[: max(0, len(bars) - MAX_BARS)]:
-        del bars[key]
-    customer.touch("offers")
+    while len(bars) > MAX_BARS:
+        del bars[next(iter(bars))]
+    customer.touch("bars")
 
 
 def _bar_key(event_type: str, field: str, about: str) -> str:
@@ -122,7 +121,7 @@ def barred(customer: Customer, rule: Rule, event: Event, about: str) -> bool:
     """Whether an ``unless`` event has spoken about this thing already."""
     if not rule.unless:
         return False
-    bars = customer.offers.bars
+    bars = customer.bars
     if not bars:
         return False
     field = rule.about_field(event.type)
@@ -135,14 +134,14 @@ def barred(customer: Customer, rule: Rule, event: Event, about: str) -> bool:
     return False
 
 
-def arm(rule: Rule, event: Event, ctx: Context) -> bool:
+def arm(rule: Rule, field: str, event: Event, ctx: Context) -> bool:
     """Let a timer rule answer an event of its ``on``; whether a timer was armed or moved.
 
-    ``after`` counts from its first event, ``after_silence`` starts again with every one about the
-    same thing, ``before`` follows the latest date.
+    ``field`` says what the rule is about. ``after`` counts from its first event, ``after_silence``
+    starts again with every one about the same thing, ``before`` follows the latest date.
     """
     customer = ctx.customer
-    about = about_of(rule, event.type, event.data, customer)
+    about = about_of(field, event.data, customer)
     pending = _pending(customer, rule.id, about)
     if pending is not None and rule.mode is not _BEFORE:
         return rule.mode is _SILENCE and _restart(pending, rule, event, ctx)
@@ -163,13 +162,13 @@ def _may_arm(rule: Rule, event: Event, ctx: Context, about: str) -> bool:
 
 
 def _restart(pending: Timer, rule: Rule, event: Event, ctx: Context) -> bool:
-    """Begin the silence anew: the most common case by far, so the timer moves in place.
+    """Begin the silence anew: the most common case by far, so the timer moves in place (the part
+    it lies in changes with every event anyway).
 
     An event that does not meet ``arm_when`` ends the silence too, but arms nothing itself.
     """
     customer = ctx.customer
     pending.due_ms = pending.origin_ms = _due(rule, ctx) or pending.due_ms
-    customer.touch("now")
     if _meets(rule, ctx):
         pending.source, pending.event_id, pending.event_type = event.source, event.id, event.type
         customer.armed.events[_key(pending)] = event.data
@@ -192,6 +191,8 @@ def _pending(customer: Customer, rule_id: str, about: str) -> Timer | None:
 
 
 def _due(rule: Rule, ctx: Context) -> int | None:
+    if rule.delay is not None and not rule.delay.days:
+        return ctx.at + rule.delay.ms
     zone = ctx.customer.now.timezone or ctx.book.timezone
     if rule.before is None:
         return rule.delay.after(ctx.at, zone) if rule.delay is not None else None
@@ -218,10 +219,10 @@ def put(customer: Customer, timer: Timer, data: Any) -> None:
 def shed(customer: Customer) -> int:
     """Drop timers beyond ``MAX_TIMERS``, the last ones due first; how many."""
     timers = customer.now.timers
-    surplus = max(0, len(timers) - MAX_TIMERS)
+    surplus = len(timers) - MAX_TIMERS
     for _ in range(surplus):
         drop(customer, max(timers, key=_order))
-    return surplus
+    return max(0, surplus)
 
 
 def _order(timer: Timer) -> tuple[int, str, str]:
