@@ -327,7 +327,9 @@ class Customer:
             letter = PARTS[name][0]
             if name == "armed":
                 value.pack()
-            kept = name == "now" or (value != _EMPTY_STRUCTS[name] if name in _STRUCTS else bool(value))
+            kept = name == "now" or (
+                value != _EMPTY_STRUCTS[name] if name in _STRUCTS else bool(value)
+            )
             changes.append((letter, _encode(value) if kept else b""))
         self._changed.clear()
         return changes
