@@ -14,6 +14,7 @@ NEW, REPEATED, CONFLICT = range(3)
 _ENTRY = Struct(">HI8sI")
 _WIDTH = _ENTRY.size
 _MARK_AT = 6
+_pack = _ENTRY.pack
 _SIZE_MAX = MAX_SEEN * _WIDTH
 
 
@@ -31,10 +32,11 @@ def remember(customer: Customer, source: str, event_id: str, at: int, checksum: 
         then, checksum_then = _read(seen, place - _MARK_AT)
         if then > at - SEEN_MS:
             return REPEATED if checksum_then == checksum else CONFLICT
-    seen += _ENTRY.pack(at >> 32, at & 0xFFFFFFFF, mark, checksum)
+    seen += _pack(at >> 32, at & 0xFFFFFFFF, mark, checksum)
     if len(seen) > _SIZE_MAX:
         del seen[:_WIDTH]
-    while _read(seen, 0)[0] <= at - SEEN_MS:
+    forgotten = at - SEEN_MS
+    while int.from_bytes(seen[:_MARK_AT], "big") <= forgotten:
         del seen[:_WIDTH]
     customer.touch("seen")
     return NEW

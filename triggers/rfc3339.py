@@ -1,7 +1,8 @@
 """RFC 3339 texts to milliseconds, strictly: further forms of ISO 8601 are refused.
 
-This runs once an event, so the two ends of a text are looked up in small tables: the minute
-(`2024-05-01T12:34:`) and the rest after the seconds (`.789Z`, `+09:00`), each parsed once.
+This runs once an event, so the pieces of a text are looked up in small tables: the day
+(`2024-05-01T`), the time of day (`12:34:`), the seconds and the rest after them (`.789Z`,
+`+09:00`); a day and a rest are parsed once.
 """
 
 from __future__ import annotations
@@ -21,7 +22,12 @@ _TABLE_MAX: Final = 16_384
 
 _SECONDS: Final = {f"{second:02d}": second * 1000 for second in range(60)}
 _THREE_DIGITS: Final = frozenset(f"{number:03d}" for number in range(1000))
-_minutes: Final[dict[str, int]] = {}
+_MINUTES: Final = {
+    f"{hour:02d}:{minute:02d}:": (hour * 60 + minute) * 60_000
+    for hour in range(24)
+    for minute in range(60)
+}
+_days: Final[dict[str, int]] = {}
 _tails: Final[dict[str, int]] = {}
 
 
@@ -32,14 +38,14 @@ def rfc3339_ms(text: str) -> int | None:
     Year 0, which `datetime` has not, is None too.
     """
     try:
-        return _minutes[text[:17]] + _SECONDS[text[17:19]] + _tails[text[19:]]
+        return _days[text[:11]] + _MINUTES[text[11:17]] + _SECONDS[text[17:19]] + _tails[text[19:]]
     except KeyError:
         pass
     if text[23:26] in _THREE_DIGITS:
         # Microseconds: too many for a table, and not looked at but for being digits.
         try:
-            head, seconds, tail = text[:17], text[17:19], text[19:23] + text[26:]
-            return _minutes[head] + _SECONDS[seconds] + _tails[tail]
+            minute_ms = _days[text[:11]] + _MINUTES[text[11:17]]
+            return minute_ms + _SECONDS[text[17:19]] + _tails[text[19:23] + text[26:]]
         except KeyError:
             pass
     return _parse(text)
@@ -62,7 +68,7 @@ def _parse(text: str) -> int | None:
         at_ms = minute_ms + 60_000 + tail_ms
         ends_a_day = (minute_ms + 60_000 - (-offset_ms if sign == "-" else offset_ms)) % 86_400_000
         return at_ms if seconds == "60" and ends_a_day == 0 else None
-    _remember(_minutes, head, minute_ms)
+    _remember(_days, head[:11], minute_ms - _MINUTES[head[11:17]])
     _remember(_tails, tail, tail_ms)
     if fraction and len(fraction) == 6:
         _remember(_tails, tail[:4] + tail[7:], tail_ms)
