@@ -28,6 +28,22 @@ PARTITION_FETCH_BYTES_MAX = 512 * 1024
 T = TypeVar("T")
 
 
+def _as_read(tp: TopicPartition, record: Any) -> Any:
+    return record
+
+
+def _hand_over_as_read(fetcher: Any) -> None:
+    """Spare the copy of each record into a `ConsumerRecord`, which takes as long as reading it.
+
+    What the batch's own reader gives has offset, timestamp, key, value and headers; the topic
+    partition is the key under which the records are handed over.
+    """
+    for fetched in fetcher._records.values():
+        unread = getattr(fetched, "_partition_records", None)  # an error has none
+        if unread is not None:
+            unread._consumer_record = _as_read
+
+
 class NameTakenError(RuntimeError):
     """The group dropped this named worker: most likely another runs under the same name."""
 
@@ -217,6 +233,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 return NOTHING
             assignment = subscriptions.subscription.assignment
             self._pause(assignment, gate, paused)
+            _hand_over_as_read(fetcher)
             # From the look at the gate to the end nothing gives up the loop (with timeout=0 and
             # no reassignment this await does not suspend), so no revocation can come between.
             records: dict[TP, list[ConsumerRecord]] = {}

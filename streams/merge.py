@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 
 class Raw(Protocol):
-    """What the merge needs of a fetched record; aiokafka's ``ConsumerRecord`` has it."""
+    """What the merge needs of a fetched record; aiokafka's records have it."""
 
     @property
     def timestamp(self) -> int: ...  # noqa: D102

@@ -51,7 +51,8 @@ class Bundle:
 
 UNKNOWN = Product("")
 #: (minus weight, sku, product): in their plain order the best come first, equal ones by sku.
-Ranked = list[tuple[float, str, Product]]
+Entry = tuple[float, str, Product]
+Ranked = list[Entry]
 #: Answers remembered until the next change of the catalogue.
 _KNOWN_MAX = 100_000
 

@@ -1,12 +1,13 @@
 """Which items a rule offers: candidates, their ranking, and what is passed over."""
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
+from heapq import merge
 from typing import Any
 
 from triggers.before import Before
 from triggers.book import Pick, Price, Rule
-from triggers.catalog import Catalog, Product, Ranked
+from triggers.catalog import Catalog, Entry, Product, Ranked
 from triggers.context import Context
 
 #: Picks that offer again what the customer has or wants: ownership does not matter to them.
@@ -54,8 +55,20 @@ def complements(catalog: Catalog, skus: list[str]) -> Ranked:
     return sorted(best.values())
 
 
-def _complements_of(pick: Pick, ctx: Context) -> Ranked:
-    return complements(ctx.catalog, _skus(pick.value and pick.value.get(ctx)))
+def _best_complements(catalog: Catalog, skus: list[str]) -> Iterator[Entry]:
+    """What :func:`complements` ranks, one by one: a pick looks at a few of hundreds."""
+    passed = dict.fromkeys(skus)
+    for entry in merge(*[catalog.related(sku, "complement") for sku in passed]):
+        if entry[1] not in passed:
+            passed[entry[1]] = None
+            yield entry
+
+
+def _complements_of(pick: Pick, ctx: Context) -> Iterable[Entry]:
+    skus = _skus(pick.value and pick.value.get(ctx))
+    if len(skus) == 1:
+        return ctx.catalog.related(skus[0], "complement")
+    return _best_complements(ctx.catalog, skus)
 
 
 def _entries(pick: Pick, ctx: Context) -> list[Any]:
@@ -108,7 +121,7 @@ def _closes_gap_to(pick: Pick, ctx: Context) -> Ranked:
     return sorted((r for r in ranked if r[2].price >= gap), key=lambda r: r[2].price)
 
 
-_PICKS: dict[str, Callable[[Pick, Context], Ranked]] = {
+_PICKS: dict[str, Callable[[Pick, Context], Iterable[Entry]]] = {
     "complements_of": _complements_of,
     "same": _same,
     "sku": _sku,
@@ -121,13 +134,13 @@ def pick_items(rule: Rule, ctx: Context, before: Before) -> Picked:
     if rule.pick.kind == "none":
         return Picked([])
     candidates = _PICKS[rule.pick.kind](rule.pick, ctx)
-    if not candidates:
-        return Picked([], empty=True)
     held = () if rule.pick.kind in _IGNORES_OWNERSHIP else (before.owned, before.cart(ctx))
     quantities = _quantities(rule.pick, ctx) if rule.pick.kind == "same" else {}
     items: list[Candidate] = []
     blocked: str | None = None
+    empty = True
     for minus_weight, sku, product in candidates:
+        empty = False
         code = _passed_over(sku, held, ctx.catalog)
         if code is None:
             quantity = quantities.get(sku, rule.quantity)
@@ -136,7 +149,7 @@ def pick_items(rule: Rule, ctx: Context, before: Before) -> Picked:
                 break
         elif blocked is None:
             blocked = code
-    return Picked(items, None if items else blocked)
+    return Picked(items, None if items else blocked, empty)
 
 
 def _passed_over(sku: str, held: tuple[Container[str], ...], catalog: Catalog) -> str | None:
