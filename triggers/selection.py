@@ -55,7 +55,7 @@ def complements(catalog: Catalog, skus: list[str]) -> Ranked:
     return sorted(best.values())
 
 
-def _best_complements(catalog: Catalog, skus: list[str]) -> Iterator[Entry]:
+def best_complements(catalog: Catalog, skus: list[str]) -> Iterator[Entry]:
     """What :func:`complements` ranks, one by one: a pick looks at a few of hundreds."""
     passed = dict.fromkeys(skus)
     for entry in merge(*[catalog.related(sku, "complement") for sku in passed]):
@@ -68,7 +68,7 @@ def _complements_of(pick: Pick, ctx: Context) -> Iterable[Entry]:
     skus = _skus(pick.value and pick.value.get(ctx))
     if len(skus) == 1:
         return ctx.catalog.related(skus[0], "complement")
-    return _best_complements(ctx.catalog, skus)
+    return best_complements(ctx.catalog, skus)
 
 
 def _entries(pick: Pick, ctx: Context) -> list[Any]:

@@ -107,6 +107,7 @@ READ = {
     },
     "aiokafka.consumer.fetcher": {
         "FetchResult": "d7db13f06de8",
+        "PartitionRecords": "94aa0da0dbec",
         "Fetcher.__init__": "bf21ecb7e0f2",
         "Fetcher.close": "1cd24bc1c442",
         "Fetcher._create_fetch_waiter": "61d840568746",
