@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from triggers import usage
 from triggers.book import Book
 from triggers.catalog import UNKNOWN, Catalog, Product
 from triggers.durations import DAY_MS, parse_duration
@@ -131,11 +132,15 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function in expressions; ``call`` gets the context and then the arguments."""
+    """A function in expressions; ``call`` gets the context and then the arguments.
+
+    ``check`` says at load what is wrong with a constant that stands at a place among them.
+    """
 
     params: tuple[str, ...]
     returns: str
     call: Callable[..., Any]
+    check: Callable[[int, Any], str | None] = lambda place, constant: None
 
 
 def _var(kind: str, get: Callable[[Context], Any]) -> Variable:
@@ -175,7 +180,8 @@ def _stage(ctx: Context) -> str:
         return "new"
     if ctx.at - now.seen_at >= 90 * DAY_MS:
         return "lapsed"
-    return "heavy" if len(_recent(ctx)) >= 4 else "active"
+    heavy = len(_recent(ctx)) >= 4 or usage.days_over(ctx, usage.ANY, 0.8, "7d") >= 5
+    return "heavy" if heavy else "active"
 
 
 def _made_within(ctx: Context, window_ms: int) -> int:
@@ -280,6 +286,24 @@ FUNCTIONS: dict[str, Function] = {
     "views": Function(("string", "string"), "int", _views),
     "bought": Function(("string",), "bool", lambda ctx, sku: sku in ctx.customer.owned),
 }
+
+
+def _windowed(call: Callable[..., Any], returns: str, *params: str) -> Function:
+    """A function about usage, whose last argument is a span of whole days."""
+    last = len(params) - 1
+
+    def check(place: int, constant: Any) -> str | None:
+        return usage.window_fault(constant) if place == last else None
+
+    return Function(params, returns, call, check)
+
+
+for _name, _function in {
+    "usage_sum": _windowed(usage.usage_sum, "double", "string", "string"),
+    "usage_share": _windowed(usage.usage_share, "double", "string", "string"),
+    "days_over": _windowed(usage.days_over, "int", "string", "double", "string"),
+}.items():
+    FUNCTIONS[_name] = FUNCTIONS[f"customer.{_name}"] = _function
 
 _SCALARS = {str: "string", int: "int", float: "double", bool: "bool"}
 

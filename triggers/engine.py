@@ -21,7 +21,7 @@ from triggers.catalog import Catalog
 from triggers.context import Context
 from triggers.decisions import Decision, Trigger, Withdrawal
 from triggers.events import Event
-from triggers.facts import APPLIERS
+from triggers.facts import APPLIERS, ZONED
 from triggers.ids import offer_id
 from triggers.judgement import Occurrence, Step, arbitrate, clear, make_offer, occur
 from triggers.repeats import NEW, REPEATED, remember
@@ -75,6 +75,8 @@ def step(
     applier = APPLIERS.get(kind)
     if applier is not None:
         applier(customer, data, at, catalog)
+    elif kind in ZONED:
+        ZONED[kind](customer, data, at, book.timezone)
     now.at = now.seen_at = at
     customer.touch("now")
     if kind in book.cancels:

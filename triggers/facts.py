@@ -8,6 +8,7 @@ gates can look at the state before the event.
 from collections.abc import Callable
 from typing import Any
 
+from triggers import usage
 from triggers.catalog import Catalog
 from triggers.events import Item
 from triggers.state import (
@@ -298,3 +299,6 @@ APPLIERS: dict[str, Applier] = {
     "offer.accepted": _accepted,
     "offer.declined": _declined,
 }
+
+#: Appliers that count by the calendar: they get the book's zone in place of the catalogue.
+ZONED: dict[str, Callable[[Customer, Any, int, str], None]] = {"usage.recorded": usage.record}

@@ -15,6 +15,7 @@ letter   part    holds
 ``a``    armed   the events that armed the pending timers
 ``h``    history views and problems
 ``s``    seen    repeats: packed (time, id digest, body checksum) of recent events
+``u``    usage   metrics: last value and quota, packed days (:mod:`triggers.usage`)
 ``l``    held    offers that wait for the end of quiet hours before they are sent late
 =======  ======  ====================================================================
 """
@@ -42,6 +43,8 @@ MAX_DEPLOYED = 20
 SEEN_MS = 72 * 3_600_000
 MAX_SEEN = 256
 MAX_HELD = 50
+MAX_METRICS = 20
+MAX_USAGE_DAYS = 90
 SCHEMA = 1
 
 
@@ -198,6 +201,14 @@ class History(msgspec.Struct, array_like=True, gc=False):
     problems: list[tuple[str, int]] = []
 
 
+class Meter(msgspec.Struct, array_like=True, gc=False):
+    """A metric's last value, its last quota (0 when none was told) and its packed days."""
+
+    value: float = 0.0
+    quota: float = 0.0
+    days: bytes = b""
+
+
 PARTS: dict[str, tuple[str, type]] = {
     "now": ("n", Now),
     "orders": ("o", list[Order]),
@@ -208,6 +219,7 @@ PARTS: dict[str, tuple[str, type]] = {
     "armed": ("a", Armed),
     "history": ("h", History),
     "seen": ("s", bytearray),
+    "usage": ("u", dict[str, Meter]),
     "held": ("l", list[tuple[int, bytes]]),
 }
 PART_LETTERS = "".join(letter for letter, _ in PARTS.values())
@@ -218,7 +230,7 @@ _DECODE: dict[str, Any] = {
 }
 _STRUCTS = frozenset({"armed", "history", "offers"})
 _FRESH = {name: (list if name in ("orders", "held") else kind) for name, (_, kind) in PARTS.items()}
-_FRESH |= {"owned": dict, "marks": dict, "bars": dict}
+_FRESH |= {"owned": dict, "marks": dict, "bars": dict, "usage": dict}
 _EMPTY_STRUCTS = {name: _FRESH[name]() for name in _STRUCTS}
 _unpack_lines = msgspec.msgpack.Decoder(list[Line]).decode
 
@@ -303,6 +315,11 @@ class Customer:
     def history(self) -> History:
         """Views and problems."""
         return self.part("history")  # type: ignore[no-any-return]
+
+    @property
+    def usage(self) -> dict[str, Meter]:
+        """Metric -> what was used of it, least recently told first."""
+        return self.part("usage")  # type: ignore[no-any-return]
 
     def due_ms(self) -> int:
         """When the clock has to look at this customer next, 0 for never."""
