@@ -25,6 +25,7 @@ from triggers.engine import advance, step
 from triggers.errors import Refused
 from triggers.events import CatalogEvent
 from triggers.judgement import Step
+from triggers.learned import Tally
 from triggers.state import Customer
 
 Progress = Callable[[int, int], None]  # events so far, instant in ms
@@ -40,6 +41,7 @@ class Replay:
         self.catalog = Catalog()
         self.customers: dict[str, Customer] = {}
         self._write = write
+        self._tally = Tally()
         self._heap: list[tuple[int, str]] = []
         self._due: dict[str, int] = {}
 
@@ -51,8 +53,7 @@ class Replay:
             customer = self.customers[event.subject] = Customer(event.subject)
         out = step(customer, event, at_ms, self.book, self.catalog, checksum)
         self._schedule(customer)
-        if out.decisions:
-            self._write(out)
+        self._handle(out)
         return not out.conflict
 
     def fire(self, up_to_ms: int) -> None:
@@ -67,8 +68,13 @@ class Replay:
             advance(customer, due_ms, self.book, self.catalog, out)
             self._due.pop(customer_id, None)
             self._schedule(customer)
-            if out.decisions:
-                self._write(out)
+            self._handle(out)
+
+    def _handle(self, out: Step) -> None:
+        if out.decisions:
+            self._write(out)
+        if out.learnt:
+            self._tally.share(self.catalog.learned, 0, out.learnt)
 
     def _schedule(self, customer: Customer) -> None:
         due_ms = customer.due_ms()

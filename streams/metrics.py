@@ -41,6 +41,7 @@ TABLE: tuple[Metric, ...] = (
     Metric("offers_withdrawn", "counter", "offers withdrawn", ("rule", "channel")),
     Metric("offers_expired", "counter", "offers decided and not sent in time", ("rule", "reason")),
     Metric("conditions_false", "counter", "triggers whose `when` did not hold"),
+    Metric("rules_paused", "counter", "triggers of rules that rest because of complaints"),
     Metric("condition_errors", "counter", "conditions without a value for the facts", ("rule",)),
     Metric("log_time_seconds", "gauge", "where the worker's clock stands, seconds since 1970"),
     Metric("timers_armed", "counter", "timers set or set anew"),

@@ -22,6 +22,7 @@ _NOTES = {
     "timer_cancelled": "timers_cancelled",
     "when_false": "conditions_false",
     "repeated": "events_repeated",
+    "rule_paused": "rules_paused",
 }
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from triggers.durations import DailyWindow, Duration
 from triggers.events import CUSTOMER, EVENT_TYPES
+from triggers.rates import Pause
+from triggers.teaching import Teacher
 
 if TYPE_CHECKING:
     from triggers.context import Context
@@ -98,6 +100,7 @@ class Pick:
     amount: int = 0  # for ``closes_gap_to``, minor units
     source: str = ""  # ``from`` of ``closes_gap_to``: "complements" (of the cart) or "catalog"
     max: int = 1
+    min_support: int = 1  # of what is learnt: how often a pair must have been seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,7 @@ class Rule:
     reason: Texts = field(default_factory=dict)
     message: Mapping[str, Texts] = field(default_factory=dict)
     terms: Mapping[str, Mapping[str, str]] | None = None
+    pause: Pause | None = None  # complaints that make the rule rest
 
     def about_field(self, event_type: str) -> str:
         """The payload field that says what the rule is about when ``event_type`` triggers it."""
@@ -158,7 +162,8 @@ class Book:
 
     ``immediate`` and ``timed`` are the two halves of ``by_event``, each rule with the field that
     says what it is about at such an event. ``bars`` tells of each ``unless`` event which fields
-    the timer rules that name it are about.
+    the timer rules that name it are about. ``learning`` is what events teach across customers, as
+    far as the book uses it.
     """
 
     name: str
@@ -174,6 +179,7 @@ class Book:
     cancels: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     withdraws: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     bars: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    learning: Mapping[str, tuple[Teacher, ...]] = field(default_factory=dict)
 
 
 def make_book(

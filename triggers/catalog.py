@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from triggers.events import Tombstone
+from triggers.learned import View
 
 
 @dataclass(slots=True)
@@ -57,12 +58,25 @@ _KNOWN_MAX = 100_000
 
 
 class Catalog:
-    """Products by sku with their relations, bundles and stock."""
+    """Products by sku with their relations, bundles and stock.
 
-    __slots__ = ("_bundles", "_known", "_products", "_relations", "_removed", "_stock", "version")
+    ``learned`` is what all customers taught, beside what the shop says.
+    """
+
+    __slots__ = (
+        "_bundles",
+        "_known",
+        "_products",
+        "_relations",
+        "_removed",
+        "_stock",
+        "learned",
+        "version",
+    )
 
     def __init__(self) -> None:
         self.version = 0
+        self.learned = View()
         self._known: dict[tuple[str, str], Ranked] = {}  # answers of related()
         self._products: dict[str, Product] = {}
         self._relations: dict[str, dict[tuple[str, str], Relation]] = {}

@@ -15,6 +15,7 @@ from triggers.conditions import Condition, ExpressionError, Expressions, Value
 from triggers.context import FUNCTIONS, VARIABLES, Variable, event_variables
 from triggers.durations import DailyWindow, parse_duration
 from triggers.events import CATALOG, EVENT_TYPES
+from triggers.learningkeys import knowledge_of, pause_of, support_of
 from triggers.rules import (
     Content,
     LimitModel,
@@ -24,7 +25,9 @@ from triggers.rules import (
     TextModel,
 )
 from triggers.shapes import ASIDE, ROUNDS_MAX, Fault, Path, fault_of, is_echo, without
+from triggers.teaching import teachers
 from triggers.templates import TemplateError, compile_template
+from triggers.together import LEARNT_PICKS
 
 _HESITATION = frozenset({"checkout.plan_left", "offer.declined"})
 
@@ -54,7 +57,8 @@ class _Compiler:
     def __init__(self, model: Content, content: Mapping[str, Any]) -> None:
         self._model = model
         self._faults: list[Fault] = []
-        self._digest = blake2b(_canonical(content), digest_size=16).hexdigest()
+        self._text = _canonical(content)
+        self._digest = blake2b(self._text, digest_size=16).hexdigest()
         self._scopes: dict[tuple[str, ...], Expressions] = {}
         self._names: dict[tuple[str, ...], dict[str, Variable]] = {}
         self._segments = self._compile_segments()
@@ -74,9 +78,10 @@ class _Compiler:
             return self._faults
         limits = tuple(_limit(limit) for limit in book.limits)
         quiet = None if book.quiet_hours is None else _quiet(book.quiet_hours)
-        return compiled.make_book(
+        made = compiled.make_book(
             book.name, book.timezone, book.currency, self._digest, rules, limits, quiet
         )
+        return replace(made, learning=teachers(knowledge_of(rules, self._text)))
 
     def faults_beside(self, known: list[Fault]) -> list[Fault]:
         """The faults of the parts that are in shape, without what only follows from ``known``."""
@@ -200,6 +205,7 @@ class _Compiler:
             reason=self._texts(model.reason, names, (*path, "reason")),
             message=self._message(model, names, path),
             terms=self._terms(model, path),
+            pause=pause_of(model, self._model.book.pause_over, path, self._add),
         )
         self._check_kind(model, path)
         if misread:  # the names of an event that nobody knows are no further faults
@@ -228,7 +234,7 @@ class _Compiler:
     def _pick(self, model: Any, scope: Expressions, path: Path) -> compiled.Pick:
         if isinstance(model, str):
             return compiled.Pick("none")
-        kinds = ("sku", "same", "complements_of", "closes_gap_to")
+        kinds = ("sku", "same", "complements_of", "closes_gap_to", *LEARNT_PICKS)
         given = [key for key in kinds if getattr(model, key) is not None]
         if len(given) != 1:
             self._add(path, f"names {len(given)} kinds of pick: exactly one of {', '.join(kinds)}")
@@ -237,12 +243,13 @@ class _Compiler:
         argument = getattr(model, kind)
         if model.from_ is not None and kind != "closes_gap_to":
             self._add((*path, "from"), f"belongs to closes_gap_to, not to {kind}")
+        support = support_of(kind, model.min_support, path, self._add)
         if kind == "sku":
             return compiled.Pick(kind, sku=argument, max=model.max)
         if kind == "closes_gap_to":
             return compiled.Pick(kind, amount=argument, source="complements", max=model.max)
         value = self._value(argument, scope, (*path, kind), ("string", "list"))
-        return compiled.Pick(kind, value, max=model.max)
+        return compiled.Pick(kind, value, max=model.max, min_support=support)
 
     def _price(self, model: RuleModel, path: Path) -> compiled.Price:
         price = model.price

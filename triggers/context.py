@@ -18,6 +18,7 @@ from triggers.book import Book
 from triggers.catalog import UNKNOWN, Catalog, Product
 from triggers.durations import DAY_MS, parse_duration
 from triggers.events import EVENT_TYPES, Item
+from triggers.rates import plan_abandonment, plan_selections
 from triggers.state import Cart, Checkout, Contract, Customer, Line, Order, pack_lines
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -284,6 +285,12 @@ FUNCTIONS: dict[str, Function] = {
     "customer.views": Function(("string", "string"), "int", _views),
     "customer.bought": Function(("string",), "bool", lambda ctx, sku: sku in ctx.customer.owned),
     "views": Function(("string", "string"), "int", _views),
+    "plan_abandonment": Function(
+        ("string",), "double", lambda c, plan: plan_abandonment(c.catalog.learned, plan, c.at)
+    ),
+    "plan_selections": Function(
+        ("string",), "int", lambda c, plan: plan_selections(c.catalog.learned, plan, c.at)
+    ),
     "bought": Function(("string",), "bool", lambda ctx, sku: sku in ctx.customer.owned),
 }
 

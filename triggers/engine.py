@@ -24,6 +24,7 @@ from triggers.events import Event
 from triggers.facts import APPLIERS, ZONED
 from triggers.ids import offer_id
 from triggers.judgement import Occurrence, Step, arbitrate, clear, make_offer, occur
+from triggers.rates import paused
 from triggers.repeats import NEW, REPEATED, remember
 from triggers.state import MAX_TIMERS, Customer, Made, Timer
 from triggers.timers import about_of, arm, bar, cancel, same_thing, shed, take_due
@@ -72,6 +73,8 @@ def step(
     now.gone = ""
     timed = book.timed.get(kind)  # None: no rule listens to such events
     before = None if timed is None else Before(customer, kind, data, book.timezone)
+    for teach in book.learning.get(kind, ()):
+        out.learnt += teach(customer, data, at, catalog)
     applier = APPLIERS.get(kind)
     if applier is not None:
         applier(customer, data, at, catalog)
@@ -170,6 +173,8 @@ def _judge(event: Event, ctx: Context, before: Before, out: Step) -> None:
         if not _holds(rule, ctx):
             false += 1
             continue
+        if rule.pause is not None and _rests(rule, ctx, out):
+            continue
         trigger = Trigger(event.type, event.id, event.source)
         about = about_of(field, event.data, ctx.customer)
         occurrence = occur(rule, ctx, before, trigger, about, ctx.at)
@@ -201,6 +206,15 @@ def _holds(rule: Rule, ctx: Context) -> bool:
     return True
 
 
+def _rests(rule: Rule, ctx: Context, out: Step) -> bool:
+    """Whether complaints make the rule rest: it then counts as switched off, without a decision."""
+    assert rule.pause is not None
+    if not paused(ctx.catalog.learned, rule.id, rule.pause, ctx.at):
+        return False
+    out.note("rule_paused")
+    return True
+
+
 def _fire(
     customer: Customer, timer: Timer, data: Any, book: Book, catalog: Catalog, out: Step
 ) -> None:
@@ -218,6 +232,8 @@ def _fire(
     ctx = Context(data, timer.event_type, customer, at, book, catalog)
     if not _holds(rule, ctx):
         out.note("when_false")
+        return
+    if rule.pause is not None and _rests(rule, ctx, out):
         return
     before = Before(customer, timer.event_type, data, book.timezone)
     occurrence = occur(rule, ctx, before, trigger, timer.about, timer.origin_ms)

@@ -18,6 +18,7 @@ from triggers.gates import (
     still_counted,
 )
 from triggers.ids import offer_id
+from triggers.learned import RULE, Fact
 from triggers.selection import offer_price, pick_items
 from triggers.state import MAX_MARKS, MAX_OFFERS, Made, Timer
 from triggers.timers import put, shed
@@ -28,7 +29,8 @@ class Step:
     """What came of one step or of several.
 
     ``fired`` holds the due times of timers that fired; ``notes`` counts what makes no decision, by
-    name; ``conflict`` says that the last event was refused since its id stood for another body.
+    name; ``conflict`` says that the last event was refused since its id stood for another body;
+    ``learnt`` is what counts across customers.
     """
 
     decisions: list[Decision] = field(default_factory=list)
@@ -36,6 +38,7 @@ class Step:
     fired: list[int] = field(default_factory=list)
     notes: dict[str, int] = field(default_factory=dict)
     conflict: bool = False
+    learnt: list[Fact] = field(default_factory=list)
 
     def note(self, name: str, count: int = 1) -> None:
         """Count something that happened without a decision."""
@@ -161,6 +164,8 @@ def make_offer(occurrence: Occurrence, ctx: Context, out: Step) -> None:
     _record(occurrence, offer, ctx, out)
     out.offers.append(offer)
     out.decisions.append(decide(occurrence, ctx, "offered", None))
+    if rule.pause is not None:
+        out.learnt.append(Fact(RULE, rule.id, at, (1, 0)))
 
 
 def _message(rule: Rule, ctx: Context) -> dict[str, Any]:

@@ -17,8 +17,6 @@ NOT_YET = {
     "RuleModel": frozenset({"gate", "variants", "retire", "use", "with", "perks"}),
     "PickModel": frozenset(
         {
-            "bought_together_with",
-            "viewed_together_with",
             "tier_up_from",
             "tier_down_from",
             "bundle_with",
@@ -103,6 +101,13 @@ class TermsModel(_Model):
     cancellation: TextModel
 
 
+class PauseModel(_Model):
+    """``{complaints: 2%, min_offers: 50}``: the rule rests while more than that complained."""
+
+    complaints: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,2}(\.[0-9])?%$")]
+    min_offers: int = Field(50, ge=1, le=1_000_000)
+
+
 class BookModel(_Model):
     """The ``book:`` section."""
 
@@ -112,6 +117,7 @@ class BookModel(_Model):
     limits: list[LimitModel] = []
     quiet_hours: QuietModel | None = None
     terms: dict[str, TermsModel] = {}
+    pause_over: PauseModel | None = None
 
 
 class BeforeModel(_Spans):
@@ -129,6 +135,9 @@ class PickModel(_Model):
     same: str | None = None
     complements_of: str | None = None
     closes_gap_to: int | None = Field(None, ge=1)
+    bought_together_with: str | None = None
+    viewed_together_with: str | None = None
+    min_support: int | None = Field(None, ge=1, le=1_000_000)
     from_: Literal["complements"] | None = Field(None, alias="from")
     max: int = Field(1, ge=1, le=20)
 
@@ -184,6 +193,7 @@ class RuleModel(_Spans):
     lateness: Literal["fire"] | LatenessModel = "fire"
     message: MessageModel | None = None
     terms: Name | None = None
+    pause_over: PauseModel | None = None
     examples: list[dict[str, Any]] = []
 
     @field_validator("on", "unless", "arm_when", "when", "withdraw_on", mode="before")

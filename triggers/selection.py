@@ -8,6 +8,7 @@ from triggers.before import Before
 from triggers.book import Pick, Price, Rule
 from triggers.catalog import Catalog, Product, Ranked
 from triggers.context import Context
+from triggers.together import together
 
 #: Picks that offer again what the customer has or wants: ownership does not matter to them.
 _IGNORES_OWNERSHIP = frozenset({"same", "sku", "replenishes", "none"})
@@ -108,11 +109,18 @@ def _closes_gap_to(pick: Pick, ctx: Context) -> Ranked:
     return sorted((r for r in ranked if r[2].price >= gap), key=lambda r: r[2].price)
 
 
+def _together(pick: Pick, ctx: Context) -> Ranked:
+    skus = _skus(pick.value and pick.value.get(ctx))
+    return together(pick.kind, skus, pick.min_support, ctx)
+
+
 _PICKS: dict[str, Callable[[Pick, Context], Ranked]] = {
     "complements_of": _complements_of,
     "same": _same,
     "sku": _sku,
     "closes_gap_to": _closes_gap_to,
+    "bought_together_with": _together,
+    "viewed_together_with": _together,
 }
 
 

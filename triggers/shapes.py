@@ -13,6 +13,7 @@ from triggers.rules import (
     BookModel,
     Content,
     LimitModel,
+    PauseModel,
     PickModel,
     QuietModel,
     RuleModel,
@@ -127,6 +128,6 @@ _SHAPES = {
 
 _KEYS = [
     (field.alias or name)
-    for model in (Content, BookModel, RuleModel, PickModel, LimitModel, QuietModel)
+    for model in (Content, BookModel, RuleModel, PickModel, LimitModel, QuietModel, PauseModel)
     for name, field in model.model_fields.items()
 ]
