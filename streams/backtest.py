@@ -142,7 +142,7 @@ def run_backtest(
             count += 1
             last_ms = max(last_ms, line.at_ms)
             try:
-                _apply(replay, line)
+                apply_line(replay, line)
             except Refused as refused:
                 output.refuse(refused, line)
             if progress is not None and count % _REPORT_EVERY == 0:
@@ -167,7 +167,8 @@ def _up_to(lines: Iterator[Line], until_ms: int | None) -> Iterator[Line]:
 _DOOR = LineDoor()
 
 
-def _apply(replay: Replay, line: Line) -> None:
+def apply_line(replay: Replay, line: Line) -> None:
+    """Decode one line and apply it, the catalogue's too; raises `Refused`."""
     event = _DOOR.decode(line.value)
     if isinstance(event, CatalogEvent):
         replay.fire(line.at_ms)

@@ -93,6 +93,19 @@ def check(
     raise typer.Exit(run_check(directory, as_json))
 
 
+@app.command("test")
+def scenarios(
+    directory: Annotated[Path, typer.Argument(help="A rule book, or a folder of several.")],
+    only: Annotated[str, typer.Option("-k", "--only", help="Part of the ids to run.")] = "",
+    covers: Annotated[str, typer.Option(help="Only what covers this row.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Run the scenarios and examples of every rule book below a folder."""
+    from streams.scenariotest import run_tests
+
+    raise typer.Exit(run_tests(directory, as_json, only, covers))
+
+
 @app.command()
 def backtest(
     rules: Annotated[Path, typer.Option(help="Folder of the rule book.")],

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from streams.check import run_check
-from streams.rulefiles import Fault, RuleFolder, load_folder
+from streams.rulefiles import RuleFolder, load_folder
+from streams.strictyaml import Fault
 from triggers.book import Book
 
 HERE = Path(__file__).parent
