@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from triggers.durations import DailyWindow, Duration
 from triggers.events import CUSTOMER, EVENT_TYPES
+from triggers.gatekeys import DOWNSELL_WAIT_MS, Gate, Holdout
 from triggers.rates import Pause
 from triggers.teaching import Teacher
 
@@ -147,6 +148,9 @@ class Rule:
     message: Mapping[str, Texts] = field(default_factory=dict)
     terms: Mapping[str, Mapping[str, str]] | None = None
     pause: Pause | None = None  # complaints that make the rule rest
+    gate: Gate = field(default_factory=Gate)  # with what the book's adds
+    holdout: Holdout | None = None
+    checks: tuple[tuple[str, Callable[[Any], bool]], ...] = ()  # gates that can bind, in order
 
     def about_field(self, event_type: str) -> str:
         """The payload field that says what the rule is about when ``event_type`` triggers it."""
@@ -163,7 +167,8 @@ class Book:
     ``immediate`` and ``timed`` are the two halves of ``by_event``, each rule with the field that
     says what it is about at such an event. ``bars`` tells of each ``unless`` event which fields
     the timer rules that name it are about. ``learning`` is what events teach across customers, as
-    far as the book uses it.
+    far as the book uses it. ``recall_ms`` says how far back gates other than limits
+    count offers, ``by_session`` whether one counts those of a session.
     """
 
     name: str
@@ -180,6 +185,9 @@ class Book:
     withdraws: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     bars: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     learning: Mapping[str, tuple[Teacher, ...]] = field(default_factory=dict)
+    holdout: Holdout | None = None
+    recall_ms: int = 0
+    by_session: bool = False
 
 
 def make_book(
@@ -190,6 +198,7 @@ def make_book(
     rules: list[Rule],
     limits: tuple[Limit, ...] = (),
     quiet_hours: QuietHours | None = None,
+    holdout: Holdout | None = None,
 ) -> Book:
     """Index ``rules`` (ids unique) into a :class:`Book`."""
     ordered = sorted(map(_settled, rules), key=lambda rule: rule.id)
@@ -228,7 +237,15 @@ def make_book(
         cancels=cancels,
         withdraws=index(lambda rule: rule.withdraw_on),
         bars={event_type: _barred_fields(rules) for event_type, rules in cancels.items()},
+        holdout=holdout,
+        recall_ms=max(map(_recall_ms, ordered), default=0),
+        by_session=any(not f.window_ms for rule in ordered for f in rule.gate.fatigue),
     )
+
+
+def _recall_ms(rule: Rule) -> int:
+    spans = [limit.window_ms for limit in rule.gate.fatigue]
+    return max([*spans, DOWNSELL_WAIT_MS if rule.kind == "down_sell" else 0])
 
 
 def _settled(rule: Rule) -> Rule:

@@ -15,6 +15,9 @@ from triggers.conditions import Condition, ExpressionError, Expressions, Value
 from triggers.context import FUNCTIONS, VARIABLES, Variable, event_variables
 from triggers.durations import DailyWindow, parse_duration
 from triggers.events import CATALOG, EVENT_TYPES
+from triggers.gatecompiler import GateCompiler, holdout_of, merged
+from triggers.gatekeys import Gate, Holdout
+from triggers.gates import binding
 from triggers.learningkeys import knowledge_of, pause_of, support_of
 from triggers.rules import (
     Content,
@@ -24,6 +27,7 @@ from triggers.rules import (
     TermsModel,
     TextModel,
 )
+from triggers.salesgates import Hesitated
 from triggers.shapes import ASIDE, ROUNDS_MAX, Fault, Path, fault_of, is_echo, without
 from triggers.teaching import teachers
 from triggers.templates import TemplateError, compile_template
@@ -62,6 +66,7 @@ class _Compiler:
         self._scopes: dict[tuple[str, ...], Expressions] = {}
         self._names: dict[tuple[str, ...], dict[str, Variable]] = {}
         self._segments = self._compile_segments()
+        self._book_gate = self._compile_book_gate()
 
     def run(self) -> compiled.Book | list[Fault]:
         """Compile everything, gathering faults."""
@@ -79,7 +84,14 @@ class _Compiler:
         limits = tuple(_limit(limit) for limit in book.limits)
         quiet = None if book.quiet_hours is None else _quiet(book.quiet_hours)
         made = compiled.make_book(
-            book.name, book.timezone, book.currency, self._digest, rules, limits, quiet
+            book.name,
+            book.timezone,
+            book.currency,
+            self._digest,
+            rules,
+            limits,
+            quiet,
+            holdout_of(book.holdout),
         )
         return replace(made, learning=teachers(knowledge_of(rules, self._text)))
 
@@ -206,12 +218,39 @@ class _Compiler:
             message=self._message(model, names, path),
             terms=self._terms(model, path),
             pause=pause_of(model, self._model.book.pause_over, path, self._add),
+            gate=self._gate(model, scope, path),
+            holdout=self._holdout(model),
         )
         self._check_kind(model, path)
         if misread:  # the names of an event that nobody knows are no further faults
             kept = [f for f in self._faults[before:] if "unknown name event." not in f.message]
             self._faults[before:] = kept
-        return replace(rule, **self._once_per(model, path))
+        rule = replace(rule, **self._once_per(model, path))
+        if rule.kind == "down_sell":
+            rule = replace(rule, when=(Hesitated(), *rule.when))
+        return replace(rule, checks=binding(rule))
+
+    def _compile_book_gate(self) -> Gate | None:
+        model = self._model.book.gate
+        if model is None:
+            return None
+        path = ("book", "gate")
+        if model.framing is not None:
+            self._add((*path, "framing"), "each down_sell says for itself why it fits")
+        return GateCompiler(self._scope(()), path, self._add).gate(model)
+
+    def _gate(self, model: RuleModel, scope: Expressions, path: Path) -> Gate:
+        own = Gate()
+        if model.gate is not None:
+            own = GateCompiler(scope, (*path, "gate"), self._add).gate(model.gate)
+            if own.framing_fit and model.kind != "down_sell":
+                message = f"belongs to a down_sell, and this is a {model.kind}"
+                self._add((*path, "gate", "framing"), message)
+        return merged(own, self._book_gate, model.kind)
+
+    def _holdout(self, model: RuleModel) -> Holdout | None:
+        book = self._model.book.holdout
+        return holdout_of(model.holdout, "" if book is None else book.salt or "")
 
     def _moment(self, model: RuleModel, path: Path) -> tuple[compiled.Mode, str | None]:
         given = [key for key in ("after", "after_silence", "before") if getattr(model, key)]
@@ -303,8 +342,14 @@ class _Compiler:
             return {}
 
     def _check_kind(self, model: RuleModel, path: Path) -> None:
-        if model.kind == "up_sell":
-            message = "an up_sell needs a value_realised gate, which is not supported yet"
+        if model.kind == "up_sell" and not any(
+            gate is not None and gate.value_realised is not None
+            for gate in (model.gate, self._model.book.gate)
+        ):
+            message = (
+                "an up_sell waits until the customer has felt the value of what is there: give "
+                "the rule or the book `gate: {value_realised: true}`"
+            )
             self._add((*path, "kind"), message)
         if model.kind == "down_sell" and not _HESITATION & set(model.on):
             names = " or ".join(sorted(_HESITATION))

@@ -187,7 +187,7 @@ def _stage(ctx: Context) -> str:
 
 def _made_within(ctx: Context, window_ms: int) -> int:
     since = ctx.at - window_ms
-    return sum(1 for made in ctx.customer.offers.made if made.at > since)
+    return sum(1 for made in ctx.customer.offers.made if made.at > since and not made.ghost)
 
 
 def _days(ctx: Context, since_ms: int) -> int:

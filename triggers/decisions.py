@@ -52,6 +52,7 @@ class Decision(msgspec.Struct, gc=False):
     priority: int
     catalog_version: int
     until: int | None = None
+    would_have: dict[str, Any] | None = None  # what the holdout kept back
 
     @property
     def id(self) -> str:
@@ -73,6 +74,8 @@ class Decision(msgspec.Struct, gc=False):
         }
         if self.until is not None:
             data["until"] = to_text(self.until)
+        if self.would_have is not None:
+            data["would_have"] = self.would_have
         return _event(self.id, "decision.made", self.at, self.customer, data)
 
     def record(self) -> tuple[str, str, str, bytes]:

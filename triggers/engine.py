@@ -22,8 +22,9 @@ from triggers.context import Context
 from triggers.decisions import Decision, Trigger, Withdrawal
 from triggers.events import Event
 from triggers.facts import APPLIERS, ZONED
+from triggers.gatekeys import SESSION_MS
 from triggers.ids import offer_id
-from triggers.judgement import Occurrence, Step, arbitrate, clear, make_offer, occur
+from triggers.judgement import Occurrence, Step, answer, arbitrate, clear, occur
 from triggers.rates import paused
 from triggers.repeats import NEW, REPEATED, remember
 from triggers.state import MAX_TIMERS, Customer, Made, Timer
@@ -62,10 +63,9 @@ def step(
         return out
     known = remember(customer, event.source, event.id, at, checksum)
     if known != NEW:
-        if known == REPEATED:
+        out.conflict = known != REPEATED
+        if not out.conflict:
             out.note("repeated")
-        else:
-            out.conflict = True
         return out
     if kind in _GONE:
         _forget(customer, _GONE[kind], at, out)
@@ -80,6 +80,8 @@ def step(
         applier(customer, data, at, catalog)
     elif kind in ZONED:
         ZONED[kind](customer, data, at, book.timezone)
+    if at - now.seen_at >= SESSION_MS:
+        now.session_at = at
     now.at = now.seen_at = at
     customer.touch("now")
     if kind in book.cancels:
@@ -238,7 +240,7 @@ def _fire(
     before = Before(customer, timer.event_type, data, book.timezone)
     occurrence = occur(rule, ctx, before, trigger, timer.about, timer.origin_ms)
     if clear(occurrence, ctx, out, put_off_before=timer.deferred):
-        make_offer(occurrence, ctx, out)
+        answer(occurrence, ctx, out)
 
 
 def _removed(

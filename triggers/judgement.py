@@ -11,12 +11,13 @@ from triggers.decisions import Decision, Offer, OfferItem, Trigger, Withdrawal
 from triggers.gates import (
     Case,
     anchor_of,
+    first_counting_gate,
     first_gate,
-    frequency_capped,
     mark_key,
     quiet_hours_of,
     still_counted,
 )
+from triggers.holdout import held_out
 from triggers.ids import offer_id
 from triggers.learned import RULE, Fact
 from triggers.selection import offer_price, pick_items
@@ -65,19 +66,53 @@ def occur(
 
 
 def arbitrate(passed: list[Occurrence], ctx: Context, out: Step) -> None:
-    """Offer in order of priority; a placement takes one, and limits are looked at again."""
+    """Offer in order of priority; a placement takes one, and what counts is looked at again.
+
+    Who is in a holdout leaves the competition: a rule whose own holdout it is gives its place to
+    the next. Of those held out only what would have won its placement counts from then on.
+    """
     passed.sort(key=lambda occurrence: (-occurrence.rule.priority, occurrence.rule.id))
     taken: set[str] = set()
+    would_take: set[str] = set()
     for place, occurrence in enumerate(passed):
         placement = occurrence.rule.placement
-        if placement is not None and placement in taken:
+        held = held_out(occurrence.rule, ctx)
+        free = placement is None or not (placement in taken or (held and placement in would_take))
+        if not free and not held:
             out.decisions.append(decide(occurrence, ctx, "outranked", "outranked"))
-        elif place and frequency_capped(occurrence.rule, ctx):
-            out.decisions.append(decide(occurrence, ctx, "suppressed", "frequency_cap"))
+            continue
+        code = first_counting_gate(occurrence.case) if place and free else None
+        if code is not None:
+            out.decisions.append(decide(occurrence, ctx, "suppressed", code))
+            continue
+        if placement is not None:
+            (would_take if held else taken).add(placement)
+        if held:
+            keep_back(occurrence, ctx, out, counts=free)
         else:
-            if placement is not None:
-                taken.add(placement)
             make_offer(occurrence, ctx, out)
+
+
+def answer(occurrence: Occurrence, ctx: Context, out: Step) -> None:
+    """Make the offer of an occurrence that stands alone, or keep it back for the holdout."""
+    if held_out(occurrence.rule, ctx):
+        keep_back(occurrence, ctx, out, counts=True)
+    else:
+        make_offer(occurrence, ctx, out)
+
+
+def keep_back(occurrence: Occurrence, ctx: Context, out: Step, counts: bool) -> None:
+    """Record what the holdout was not offered; ``counts``: toward its own cooldowns and limits."""
+    items = _items(occurrence, ctx)
+    decision = decide(occurrence, ctx, "held_out", "held_out")
+    decision.would_have = {
+        "channel": occurrence.rule.channel,
+        "placement": occurrence.rule.placement,
+        "items": items,
+    }
+    if counts:
+        _record(occurrence, items, ctx, out, ghost=True)
+    out.decisions.append(decision)
 
 
 def clear(occurrence: Occurrence, ctx: Context, out: Step, put_off_before: bool = False) -> bool:
@@ -131,16 +166,7 @@ def decide(occurrence: Occurrence, ctx: Context, outcome: str, reason: str | Non
 def make_offer(occurrence: Occurrence, ctx: Context, out: Step) -> None:
     """Record the offer in the customer's document and answer it with its decision."""
     rule, case, at = occurrence.rule, occurrence.case, ctx.at
-    items = [
-        OfferItem(
-            candidate.product.sku,
-            candidate.quantity,
-            candidate.product.price,
-            offer_price(rule.price, candidate.product.price),
-            candidate.product.currency or ctx.book.currency,
-        )
-        for candidate in case.picked.items
-    ]
+    items = _items(occurrence, ctx)
     ctx.item = case.picked.items[0].product if case.picked.items else UNKNOWN
     offer = Offer(
         at,
@@ -161,11 +187,25 @@ def make_offer(occurrence: Occurrence, ctx: Context, out: Step) -> None:
         _message(rule, ctx),
         dict(rule.terms) if rule.terms is not None else None,
     )
-    _record(occurrence, offer, ctx, out)
+    _record(occurrence, items, ctx, out)
     out.offers.append(offer)
     out.decisions.append(decide(occurrence, ctx, "offered", None))
     if rule.pause is not None:
         out.learnt.append(Fact(RULE, rule.id, at, (1, 0)))
+
+
+def _items(occurrence: Occurrence, ctx: Context) -> list[OfferItem]:
+    rule = occurrence.rule
+    return [
+        OfferItem(
+            candidate.product.sku,
+            candidate.quantity,
+            candidate.product.price,
+            offer_price(rule.price, candidate.product.price),
+            candidate.product.currency or ctx.book.currency,
+        )
+        for candidate in occurrence.case.picked.items
+    ]
 
 
 def _message(rule: Rule, ctx: Context) -> dict[str, Any]:
@@ -187,22 +227,26 @@ def _evidence(occurrence: Occurrence, ctx: Context) -> list[dict[str, Any]]:
     return found
 
 
-def _record(occurrence: Occurrence, offer: Offer, ctx: Context, out: Step) -> None:
-    rule, at = occurrence.rule, ctx.at
+def _record(
+    occurrence: Occurrence, items: list[OfferItem], ctx: Context, out: Step, ghost: bool = False
+) -> None:
+    rule, at, about = occurrence.rule, ctx.at, occurrence.case.about
     offers = ctx.customer.offers
-    price = sum(item.quantity * item.offer_price for item in offer.items)
+    price = sum(item.quantity * item.offer_price for item in items)
     offers.made.append(
         Made(
             at,
-            offer.offer_id,
+            occurrence.offer_id,
             rule.id,
             rule.kind,
             rule.channel,
             rule.placement,
-            offer.about,
-            offer.valid_until,
+            about,
+            at + rule.valid_for_ms,
             price,
             occurrence.trigger.event_type,
+            open=not ghost,
+            ghost=ghost,
         )
     )
     if len(offers.made) > MAX_OFFERS:
@@ -212,7 +256,7 @@ def _record(occurrence: Occurrence, offer: Offer, ctx: Context, out: Step) -> No
         for stale in [known for known in offers.last if known not in ctx.book.rules]:
             del offers.last[stale]
     if rule.once_per != "always":
-        key = mark_key(rule, offer.about, anchor_of(rule, ctx))
+        key = mark_key(rule, about, anchor_of(rule, ctx))
         marks = ctx.customer.marks
         marks.pop(key, None)
         marks[key] = at

@@ -13,8 +13,8 @@ from triggers.durations import parse_duration
 HORIZON_DAYS_MAX = 400
 #: Keys of the language that are not evaluated yet, by the model that would hold them.
 NOT_YET = {
-    "BookModel": frozenset({"holdout", "allow", "gate", "templates"}),
-    "RuleModel": frozenset({"gate", "variants", "retire", "use", "with", "perks"}),
+    "BookModel": frozenset({"allow", "templates"}),
+    "RuleModel": frozenset({"variants", "retire", "use", "with", "perks"}),
     "PickModel": frozenset(
         {
             "tier_up_from",
@@ -32,6 +32,7 @@ RuleId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,64}$")]
 Channel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Kind = Literal["cross_sell", "up_sell", "down_sell", "follow_up"]
+Percent = Annotated[str, StringConstraints(pattern=r"^([0-9]{1,2}(\.[0-9])?|100)%$")]
 TimeOfDay = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 
 
@@ -108,6 +109,67 @@ class PauseModel(_Model):
     min_offers: int = Field(50, ge=1, le=1_000_000)
 
 
+class CeilingModel(_Model):
+    """``20%``, or ``{share: 20%, until_accepted: 3}``: of the basket, until so many acceptances."""
+
+    share: Percent
+    until_accepted: int = Field(1, ge=1, le=1000)
+
+
+class FatigueModel(_Model):
+    """``{budget: 1, per: session}``, or per duration; at most as many as a document remembers."""
+
+    budget: int = Field(ge=0, le=50)
+    per: str
+
+    @field_validator("per")
+    @classmethod
+    def _is_per(cls, value: str) -> str:
+        if value == "session":
+            return value
+        try:
+            return _span(value)
+        except ValueError as error:
+            raise ValueError(f"{error}; or write session") from None
+
+
+class GateModel(_Model):
+    """``gate:`` of a rule or of the book. ``""`` and ``[]`` stand for a plain ``true``."""
+
+    value_realised: str | None = None
+    deployed: list[Name] | None = None
+    purpose: str | None = None
+    price_ceiling: CeilingModel | None = None
+    fatigue: FatigueModel | None = None
+    framing: Literal["fit"] | None = None
+
+    @field_validator("value_realised", "purpose", mode="before")
+    @classmethod
+    def _is_said(cls, value: Any) -> Any:
+        if value is False or value == "":
+            raise ValueError("must be true or an expression; leave the key out for no gate")
+        return "" if value is True else value
+
+    @field_validator("deployed", mode="before")
+    @classmethod
+    def _is_listed(cls, value: Any) -> Any:
+        if value is False or value == []:
+            raise ValueError("must be true or products; leave the key out for no gate")
+        return [] if value is True else [value] if isinstance(value, str) else value
+
+    @field_validator("price_ceiling", mode="before")
+    @classmethod
+    def _is_ceiling(cls, value: Any) -> Any:
+        return {"share": value} if isinstance(value, str) else value
+
+
+class HoldoutModel(_Model):
+    """``{share, salt}``: who is offered nothing, drawn by a digest."""
+
+    share: Percent
+    salt: Annotated[str, StringConstraints(max_length=64)] | None = None
+
+
 class BookModel(_Model):
     """The ``book:`` section."""
 
@@ -118,6 +180,8 @@ class BookModel(_Model):
     quiet_hours: QuietModel | None = None
     terms: dict[str, TermsModel] = {}
     pause_over: PauseModel | None = None
+    gate: GateModel | None = None
+    holdout: HoldoutModel | None = None
 
 
 class BeforeModel(_Spans):
@@ -194,6 +258,8 @@ class RuleModel(_Spans):
     message: MessageModel | None = None
     terms: Name | None = None
     pause_over: PauseModel | None = None
+    gate: GateModel | None = None
+    holdout: HoldoutModel | None = None
     examples: list[dict[str, Any]] = []
 
     @field_validator("on", "unless", "arm_when", "when", "withdraw_on", mode="before")

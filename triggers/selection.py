@@ -133,10 +133,13 @@ def pick_items(rule: Rule, ctx: Context, before: Before) -> Picked:
         return Picked([], empty=True)
     held = () if rule.pick.kind in _IGNORES_OWNERSHIP else (before.owned, before.cart(ctx))
     quantities = _quantities(rule.pick, ctx) if rule.pick.kind == "same" else {}
+    wanted = _wanted(rule, ctx)
     items: list[Candidate] = []
     blocked: str | None = None
     for minus_weight, sku, product in candidates:
         code = _passed_over(sku, held, ctx.catalog)
+        if code is None and wanted is not None and not wanted & set(product.purposes):
+            code = "irrelevant"
         if code is None:
             quantity = quantities.get(sku, rule.quantity)
             items.append(Candidate(product, -minus_weight, quantity))
@@ -145,6 +148,16 @@ def pick_items(rule: Rule, ctx: Context, before: Before) -> Picked:
         elif blocked is None:
             blocked = code
     return Picked(items, None if items else blocked)
+
+
+def _wanted(rule: Rule, ctx: Context) -> frozenset[str] | None:
+    """The purposes of which an item must share one; None where the rule does not ask."""
+    purpose = rule.gate.purpose
+    if purpose is None or rule.pick.kind == "same":  # what is in the cart fits by being there
+        return None
+    value = purpose.get(ctx)
+    found = [value] if isinstance(value, str) else value or ()
+    return frozenset(word for word in found if isinstance(word, str) and word)
 
 
 def _passed_over(sku: str, held: tuple[Container[str], ...], catalog: Catalog) -> str | None:

@@ -11,7 +11,11 @@ from typing import Any
 from triggers.rules import (
     NOT_YET,
     BookModel,
+    CeilingModel,
     Content,
+    FatigueModel,
+    GateModel,
+    HoldoutModel,
     LimitModel,
     PauseModel,
     PickModel,
@@ -126,8 +130,17 @@ _SHAPES = {
 }
 
 
-_KEYS = [
-    (field.alias or name)
-    for model in (Content, BookModel, RuleModel, PickModel, LimitModel, QuietModel, PauseModel)
-    for name, field in model.model_fields.items()
-]
+_MODELS = (
+    Content,
+    BookModel,
+    RuleModel,
+    PickModel,
+    LimitModel,
+    QuietModel,
+    PauseModel,
+    GateModel,
+    CeilingModel,
+    FatigueModel,
+    HoldoutModel,
+)
+_KEYS = [(field.alias or name) for model in _MODELS for name, field in model.model_fields.items()]

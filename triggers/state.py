@@ -128,6 +128,7 @@ class Now(msgspec.Struct, array_like=True, gc=False):
     declined: int = 0
     last_decline_reason: str = ""
     entered_by_downsell: bool = False
+    session_at: int = 0  # when the latest session began
     held_until: int = 0  # when the first of the held offers may be sent
 
 
@@ -168,6 +169,7 @@ class Made(msgspec.Struct, array_like=True, gc=False):
     price: int
     event_type: str
     open: bool = True
+    ghost: bool = False  # of a customer in a holdout: it was counted, never sent
 
 
 class Offers(msgspec.Struct, array_like=True, gc=False):
