@@ -10,6 +10,7 @@ from streams.metrics import PROCESS, Metrics
 from triggers.book import Book
 from triggers.decisions import Decision, Offer, Withdrawal
 from triggers.judgement import Step
+from triggers.rates import resting
 
 if TYPE_CHECKING:
     from streams.intake import Intake
@@ -24,6 +25,9 @@ _NOTES = {
     "repeated": "events_repeated",
     "rule_paused": "rules_paused",
 }
+
+#: Gauges whose series come and go.
+_COME_AND_GO = ("lag_records", "outbox_records", "timers_pending", "merge_blocked", "rule_rests")
 
 
 class WorkerObserver:
@@ -144,7 +148,8 @@ class WorkerObserver:
         metrics.set("partitions_owned", value=len(partitions))
         metrics.set("catalog_version", value=world.catalog.version)
         metrics.set("cache_customers", value=sum(p.cached for p in partitions))
-        for name in ("lag_records", "outbox_records", "timers_pending", "merge_blocked"):
+        metrics.set("learned_entries", value=len(world.catalog.learned))
+        for name in _COME_AND_GO:
             metrics.forget(name)
         blocked: Counter[str] = Counter()
         buffered: Counter[str] = Counter()
@@ -160,6 +165,8 @@ class WorkerObserver:
             metrics.set("merge_blocked", topic, value=min(1, count))
         for topic, count in buffered.items():
             metrics.set("buffered_records", topic, value=count)
+        for rule in resting(world.book.rules.values(), world.catalog.learned, now_ms):
+            metrics.set("rule_rests", rule, value=1)
         self._condition_errors(world.book)
 
     def _condition_errors(self, book: Book) -> None:

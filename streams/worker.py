@@ -23,6 +23,7 @@ from streams.clock import make_clock, wall_ms
 from streams.codec import Door
 from streams.errors import PreconditionError, StreamsError, UsageError
 from streams.intake import Intake
+from streams.learning import LearnedReader
 from streams.observer import WorkerObserver
 from streams.rulefiles import RuleFolder
 from streams.settings import Settings
@@ -83,6 +84,14 @@ class _Worker:
         )
         count = await reader.read_whole()
         log.info("catalogue read", records=count, skus=len(world.catalog.skus()))
+        learned = LearnedReader(
+            settings.kafka_options(),
+            settings.prefix,
+            world.catalog.learned,
+            observer.dead_letter,
+            lambda: (world.book, clock.now_ms()),
+        )
+        await learned.read_whole()
         app: App
 
         async def crash(error: BaseException) -> None:
@@ -94,6 +103,7 @@ class _Worker:
         web = WebServer(settings, lambda: _status(intake, app), observer)
         await web.start()
         self._begin(self._guard(reader.follow(), crash), "catalogue")
+        self._begin(self._guard(learned.follow(), crash), "learned")
         self._begin(self._guard(self._watch_stall(intake), crash), "watchdog")
         self._begin(self._guard(self._watch_rules(world, observer), crash), "rules")
         gc.collect()
@@ -106,6 +116,7 @@ class _Worker:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await reader.stop()
+            await learned.stop()
             await web.stop()
             await store.close()
 

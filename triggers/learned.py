@@ -36,6 +36,8 @@ BASKET_MAX = 20
 _RANKED_MAX = 20_000
 #: An entry is told to the others at most this often, in ms of the worker's clock.
 TELL_MS = 60_000
+#: How often it is looked for entries that may be told.
+LOOK_MS = 1_000
 _SCALE = 10**18
 
 
@@ -63,6 +65,11 @@ class Entry(msgspec.Struct, array_like=True, gc=False):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Entry).decode
+
+
+def pack(entry: Entry) -> bytes:
+    """An entry as the store keeps it and a :class:`View` takes it."""
+    return _encode(entry)
 
 
 def step_of(at_ms: int) -> int:
@@ -118,6 +125,7 @@ class Tally:
         self.entries: dict[Id, Entry] = {}
         self._changed: dict[Id, None] = {}
         self._untold: dict[Id, None] = {}
+        self._looked_ms = -TELL_MS
 
     def missing(self, facts: Iterable[Fact]) -> list[Id]:
         """Entries that ``facts`` change and that are not here yet."""
@@ -140,15 +148,30 @@ class Tally:
 
     def take_news(self, now_ms: int, everything: bool = False) -> list[tuple[Id, Entry]]:
         """Changed entries that may be told by now; they count as told."""
+        if not (everything or self.may_tell(now_ms)):
+            return []
+        self._looked_ms = now_ms
         news = []
         for name in list(self._untold):
             entry = self.entries[name]
-            if everything or now_ms - entry.told >= TELL_MS or entry.told > now_ms:
+            if everything or self._due(name, now_ms):
                 entry.told = now_ms
                 self._changed[name] = None
                 del self._untold[name]
                 news.append((name, entry))
         return news
+
+    def may_tell(self, now_ms: int) -> bool:
+        """Whether it is time for :meth:`take_news` to look what may be told."""
+        return bool(self._untold) and self._looks(now_ms)
+
+    def _looks(self, now_ms: int) -> bool:
+        # Thousands of entries may wait, and batches are many: looking through them has its price.
+        return not 0 <= now_ms - self._looked_ms < LOOK_MS
+
+    def _due(self, name: Id, now_ms: int) -> bool:
+        told = self.entries[name].told
+        return now_ms - told >= TELL_MS or told > now_ms  # a clock that was set back
 
     @property
     def untold(self) -> int:
@@ -157,7 +180,7 @@ class Tally:
 
     def take_changes(self) -> list[tuple[Id, bytes]]:
         """Changed entries as stored bytes."""
-        changes = [(name, _encode(self.entries[name])) for name in self._changed]
+        changes = [(name, pack(self.entries[name])) for name in self._changed]
         self._changed.clear()
         return changes
 
@@ -170,8 +193,9 @@ class Tally:
         self._untold.clear()
 
     def make_room(self, entries_max: int) -> None:
-        """Forget what was used longest ago; it is loaded again when it is needed."""
-        for name in list(self.entries)[: max(0, len(self.entries) - entries_max)]:
+        """Forget what came in longest ago; it is loaded again when it is needed."""
+        surplus = len(self.entries) - entries_max
+        for name in list(self.entries)[:surplus] if surplus > 0 else ():
             if name not in self._untold and name not in self._changed:
                 del self.entries[name]
 

@@ -1,8 +1,13 @@
 """Rates out of what is learnt across customers: abandoned plans, complaints, variants."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from triggers.learned import PLAN, RULE, UNIT, VARIANT, View, variant_key
+
+if TYPE_CHECKING:
+    from triggers.book import Rule
 
 #: Selections of a plan below which its rate says nothing.
 SELECTED_MIN = 20
@@ -32,6 +37,11 @@ def paused(view: View, rule: str, pause: Pause, at: int) -> bool:
     """Whether complaints make a rule rest at an instant."""
     offered, complained = view.counts(RULE, rule, at) or (0, 0)
     return offered >= pause.offers_min * UNIT and complained * 1000 > pause.permille * offered
+
+
+def resting(rules: "Iterable[Rule]", view: View, at: int) -> list[str]:
+    """The ids of the rules that complaints make rest at an instant, in the rules' order."""
+    return [r.id for r in rules if r.pause is not None and paused(view, r.id, r.pause, at)]
 
 
 def variant_counts(view: View, rule: str, variant: str, at: int) -> tuple[int, int]:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.learning import take_told, told
 from tests.unit.crowd import Crowd
 from tests.unit.harness import DAY, HOUR, MINUTE, NOON, SECOND, make_book
 from triggers.compiler import compile_content
@@ -490,8 +491,51 @@ def test_an_entry_is_told_at_most_once_a_minute_and_never_forgotten() -> None:
     tally.add([fact])
     assert [name for name, _ in tally.take_news(NOON)] == [(PLAN, "p")]
     tally.add([fact])
-    assert tally.take_news(NOON + MINUTE - 1) == []
+    assert not tally.may_tell(NOON + SECOND - 1)  # it looks once a second
+    assert tally.may_tell(NOON + SECOND)
+    assert tally.take_news(NOON + MINUTE - SECOND) == []
     assert tally.untold == 1
     (told,) = tally.take_news(NOON + MINUTE)
     assert told[1].counts == [2 * UNIT, 0]
     assert tally.take_news(NOON + 2 * MINUTE) == []
+
+
+# --- on the wire ---
+
+
+def test_what_a_partition_tells_comes_back_as_the_same_sums() -> None:
+    tally, view = Tally(), View()
+    tally.add([Fact(BOUGHT, "a", NOON, (3,), ("b", "c")), Fact(BOUGHT, "", NOON, (3,))])
+    for name, entry in tally.take_news(NOON):
+        record = told(name, entry, 7)
+        assert record.id == f"bought>{name[1]}>7"
+        take_told(view, record.key, record.value)
+        take_told(view, record.key, record.value)  # twice is once
+    assert view.counts(BOUGHT, "a", NOON) == (3 * UNIT,)
+    for name, entry in tally.take_news(NOON + MINUTE, everything=True):
+        take_told(view, told(name, entry, 7).key, None)
+    assert len(view) == 2
+    take_told(view, b"bought>a>7", None)
+    assert view.counts(BOUGHT, "a", NOON) == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (None, None),
+        (b"bought", None),
+        (b"sold>a>7", None),
+        (b"bought>a>x", None),
+        (b"\xff>a>7", None),
+        (b"bought>a>7", b"{}"),
+        (b"bought>a>7", b"no json"),
+        (b"bought>b>7", b'{"kind":"bought","key":"a","partition":7,"step":1,"counts":[1]}'),
+        (b"bought>a>7", b'{"kind":"bought","key":"a","partition":7,"step":1,"counts":[-1]}'),
+        (b"bought>a>7", b'{"kind":"bought","key":"a","partition":7,"step":1,"counts":[1,2]}'),
+    ],
+)
+def test_a_record_that_is_none_of_ours_is_refused(key: bytes | None, value: bytes | None) -> None:
+    view = View()
+    with pytest.raises((ValueError, msgspec.MsgspecError)):
+        take_told(view, key, value)
+    assert len(view) == 0
