@@ -96,7 +96,10 @@ class _Reader:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            self._add(mark, error.problem or "is not YAML")
+            message = error.problem or "is not YAML"
+            if message.startswith("expected ',' or "):  # a comma or a quote ended the text early
+                message += ": inside {} and [] an expression stands in single quotes"
+            self._add(mark, message)
             return None
         except yaml.YAMLError as error:
             self._add(None, f"is not YAML: {str(error).splitlines()[0]}")

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.unit.harness import DAY, HOUR, MINUTE, NOON, REASON, SECOND, World, make_book
 from triggers.compiler import compile_content
+from triggers.decisions import Offer
 from triggers.gates import GATES
 from triggers.shapes import Fault
 
@@ -616,3 +619,125 @@ def test_a_book_cannot_say_that_every_cheaper_offer_fits() -> None:
 def test_a_fault_of_the_books_gate_is_named_once() -> None:
     found = faults({}, gate={"value_realised": "customer.oders > 1"})
     assert [fault.path for fault in found] == [("book", "gate", "value_realised")]
+
+
+# --- in any log ---
+
+LOG = st.lists(
+    st.tuples(
+        st.sampled_from(["add", "leave", "view", "use", "csat", "ticket", "decline", "wait"]),
+        st.integers(0, 3),
+        st.one_of(st.integers(1, 90 * MINUTE), st.integers(1, 2 * DAY)),
+    ),
+    max_size=30,
+)
+ANY_RULES = (
+    {**SMALL, "gate": {"price_ceiling": "20%", "purpose": True}},
+    {**UPGRADE, "placement": "page"},
+    {**DEAR, "placement": "page", "priority": 10},
+    {**CHEAP, "on": ["checkout.plan_left", "offer.declined"]},
+    {**CHEAP, "id": "later", "kind": "cross_sell", "after_silence": "40m", "once_per": "always"},
+)
+
+
+def play(world: World, log: list[tuple[str, int, int]], reload: bool) -> World:
+    for sku, price in (("extra", 900), ("pro", 9800), ("addon", 1200)):
+        world.product(sku, price, purposes=["study"])
+    world.product("a", 5000, purposes=["study"])
+    world.complement("a", "extra")
+    for kind, number, pause in log:
+        at = world.at + pause
+        if kind == "add":
+            world.add("a", at, price=3000 + 1000 * number)
+        elif kind == "leave":
+            leave(world, at)
+        elif kind == "view":
+            world.send("product.viewed", at, sku="pro")
+        elif kind == "use":
+            use(world, 30.0 * number, at)
+        elif kind == "csat":
+            world.send("support.resolved", at, ticket_id="t", csat=number + 2)
+        elif kind == "ticket":
+            world.send("support.opened", at, ticket_id="t")
+        elif kind == "decline":
+            reason = ("price", "spec", "other", "timing")[number]
+            world.send("offer.declined", at, offer_id="x", reason=reason)
+        else:
+            world.pass_to(at)
+        if reload:
+            world.reload()
+    return world
+
+
+def gated(**book: Any) -> World:
+    gate = {"fatigue": {"budget": 2, "per": "session"}, "deployed": True}
+    return World(make_book(*ANY_RULES, gate=gate, **book), at=START)
+
+
+@settings(max_examples=80, deadline=None)
+@given(LOG)
+def test_gates_answer_the_same_after_a_way_through_bytes(
+    log: list[tuple[str, int, int]],
+) -> None:
+    kept, reloaded = play(gated(), log, reload=False), play(gated(), log, reload=True)
+    told = [[d.encode() for d in world.out.decisions] for world in (kept, reloaded)]
+    assert told[0] == told[1]
+
+
+@settings(max_examples=80, deadline=None)
+@given(LOG)
+def test_in_any_log_no_session_has_more_than_its_budget(log: list[tuple[str, int, int]]) -> None:
+    world = gated()
+    sessions: list[int] = []
+    offers: list[tuple[int, int]] = []
+    told = 0
+    last = world.customer.now.seen_at
+    for entry in log:
+        play(world, [entry], reload=False)
+        seen = world.customer.now.seen_at
+        for offer in world.out.offers[told:]:
+            # A timer's offer past the end of a session lies in a gap: a session of its own.
+            start = sessions[-1] if sessions else 0
+            if seen != last and offer.at == seen and seen - last >= 30 * MINUTE:
+                start = seen
+            elif offer.at - last >= 30 * MINUTE:
+                start = last + 30 * MINUTE
+            offers.append((start, offer.at))
+        told = len(world.out.offers)
+        if seen - last >= 30 * MINUTE:
+            sessions.append(seen)
+        last = seen
+    for start in {start for start, _ in offers}:
+        assert len([1 for other, _ in offers if other == start]) <= 2
+
+
+@settings(max_examples=80, deadline=None)
+@given(LOG)
+def test_in_any_log_a_down_sell_keeps_a_day_from_a_dearer_offer(
+    log: list[tuple[str, int, int]],
+) -> None:
+    world = play(gated(), log, reload=False)
+    made = [o for o in world.out.offers if isinstance(o, Offer)]
+    for offer in made:
+        if offer.kind == "down_sell":
+            price = sum(item.offer_price for item in offer.items)
+            assert not [
+                earlier
+                for earlier in made
+                if earlier.at < offer.at < earlier.at + DAY
+                and sum(item.offer_price for item in earlier.items) > price
+            ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(LOG)
+def test_who_is_held_out_would_have_had_what_others_have(log: list[tuple[str, int, int]]) -> None:
+    others = play(gated(), log, reload=False)
+    held = play(gated(holdout={"share": "100%", "salt": "s"}), log, reload=False)
+    assert held.out.offers == []
+
+    def answers(world: World, given: str) -> list[tuple[str, int]]:
+        return [(d.rule, d.at) for d in world.out.decisions if d.outcome == given]
+
+    outranked = answers(others, "outranked")
+    assert sorted(answers(held, "held_out")) == sorted(answers(others, "offered") + outranked)

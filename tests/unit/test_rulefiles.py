@@ -101,6 +101,8 @@ def test_what_strict_yaml_refuses_is_named_at_its_place() -> None:
         "d.yaml:3:3": "the key name stands here twice",
         "d.yaml:4:3": "is not a key: a plain text is needed",
         "e.yaml:2:1": "found character '\\t' that cannot start any token",
+        "f.yaml:1:49": "expected ',' or '}', but got '<scalar>': "
+        "inside {} and [] an expression stands in single quotes",
     }
 
 
