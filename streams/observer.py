@@ -171,7 +171,7 @@ class WorkerObserver:
 
     def _condition_errors(self, book: Book) -> None:
         for rule in book.rules.values():
-            total = sum(_errors((*rule.when, *rule.arm_when)))
+            total = sum(_errors((*rule.when, *rule.arm_when, rule.gate.value)))
             key = f"{book.digest}/{rule.id}"
             if total > self._errors[key]:
                 self._metrics.add("condition_errors", rule.id, amount=total - self._errors[key])

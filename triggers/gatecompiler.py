@@ -1,6 +1,7 @@
 """`gate:` and `holdout:` of a rule book, from their models to what the engine reads."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -89,5 +90,6 @@ def merged(own: Gate, book: Gate | None, kind: str) -> Gate:
     asks = ("value", "deployed") if kind == "up_sell" else ()
     for name in (*asks, "purpose", "ceiling"):
         if getattr(own, name) is None:
-            changes[name] = getattr(book, name)
+            # A copy: each rule counts its own evaluations that had no value.
+            changes[name] = copy(getattr(book, name))
     return replace(own, **changes)

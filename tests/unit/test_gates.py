@@ -127,6 +127,16 @@ def test_the_books_sign_of_value_asks_nothing_of_a_cross_sell() -> None:
     assert reasons(world, "upgrade") == ["value_not_realised"]
 
 
+def test_a_sign_of_value_without_a_value_is_none_and_counts_for_its_rule_alone() -> None:
+    rule = {k: v for k, v in UPGRADE.items() if k != "gate"}
+    other = {**rule, "id": "other", "on": "purchase.completed"}
+    world = saas(rule, other, gate={"value_realised": "customer.attributes.score > 3"})
+    world.send("product.viewed", NOON, sku="pro")
+    assert reasons(world) == ["value_not_realised"]
+    values = [world.book.rules[name].gate.value for name in ("upgrade", "other")]
+    assert [getattr(value, "errors", None) for value in values] == [1, 0]
+
+
 def test_before_its_rollout_nothing_is_built_upon_a_product() -> None:
     gate = {"deployed": "crm", "value_realised": 'usage_share("seats", "7d") >= 0.5'}
     world = saas({**UPGRADE, "gate": gate})
