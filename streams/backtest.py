@@ -17,7 +17,7 @@ import msgspec
 
 from streams.codec import LineDoor
 from streams.deadletters import dead_letter_line
-from streams.history import Line, read_lines
+from streams.history import Line, read_lines, topics_of
 from triggers.book import Book
 from triggers.catalog import Catalog
 from triggers.durations import to_ms
@@ -39,6 +39,7 @@ class Replay:
     def __init__(self, book: Book, write: Callable[[Step], None]) -> None:
         self.book = book
         self.catalog = Catalog()
+        self.door = LineDoor(book.custom)
         self.customers: dict[str, Customer] = {}
         self._write = write
         self._tally = Tally()
@@ -138,7 +139,7 @@ def run_backtest(
         output = _Output(out, stack)
         replay = Replay(book, output.write)
         count = last_ms = 0
-        for line in _up_to(read_lines(events), until_ms):
+        for line in _up_to(read_lines(events, topics_of(book.custom)), until_ms):
             count += 1
             last_ms = max(last_ms, line.at_ms)
             try:
@@ -164,12 +165,9 @@ def _up_to(lines: Iterator[Line], until_ms: int | None) -> Iterator[Line]:
         yield line
 
 
-_DOOR = LineDoor()
-
-
 def apply_line(replay: Replay, line: Line) -> None:
     """Decode one line and apply it, the catalogue's too; raises `Refused`."""
-    event = _DOOR.decode(line.value)
+    event = replay.door.decode(line.value)
     if isinstance(event, CatalogEvent):
         replay.fire(line.at_ms)
         replay.catalog.apply(event.type, event.subject, event.data)

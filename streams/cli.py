@@ -136,16 +136,20 @@ def shop(
     speed: Annotated[float | None, typer.Option(help="Recorded seconds a second.")] = None,
     rate: Annotated[float | None, typer.Option(help="Events a second instead.")] = None,
     now: Annotated[bool, typer.Option("--now", help="Events happen as they are sent.")] = False,
+    rules: Rules = None,
     as_json: Json = False,
 ) -> None:
-    """Replay recorded events into Kafka."""
+    """Replay recorded events into Kafka; custom event types are those of the rule book."""
+    from streams.history import topics_of
     from streams.recorded import read_events
+    from streams.rulefiles import load_book
     from streams.settings import load_settings
     from streams.shop import Shop
 
-    settings = load_settings(kafka=kafka, prefix=prefix, partitions=partitions)
+    settings = load_settings(kafka=kafka, prefix=prefix, partitions=partitions, rules=rules)
     seller = Shop(settings.kafka, settings.prefix, settings.partitions)
-    sent = seller.run(read_events(events), speed, rate=rate, now=now)
+    custom = topics_of(load_book(settings.rules).custom) if settings.rules else {}
+    sent = seller.run(read_events(events, custom), speed, rate=rate, now=now)
     _print(sent._asdict(), as_json)
 
 

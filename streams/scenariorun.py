@@ -74,7 +74,11 @@ class _Run:
         self._customer = scenario.setup.customer or CUSTOMER
         self._replay = Replay(book, self._write)
         self._writer = EventWriter(
-            scenario, EVENT_TYPES, book.currency, self._replay.catalog, self._offers
+            scenario,
+            {**EVENT_TYPES, **book.custom},
+            book.currency,
+            self._replay.catalog,
+            self._offers,
         )
 
     def _write(self, out: Step) -> None:

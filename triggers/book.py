@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from triggers.durations import DailyWindow, Duration
-from triggers.events import CUSTOMER, EVENT_TYPES
+from triggers.events import CUSTOMER, EVENT_TYPES, EventType
 from triggers.gatekeys import DOWNSELL_WAIT_MS, Gate, Holdout
 from triggers.rates import Pause
 from triggers.teaching import Teacher
@@ -151,13 +151,14 @@ class Rule:
     gate: Gate = field(default_factory=Gate)  # with what the book's adds
     holdout: Holdout | None = None
     checks: tuple[tuple[str, Callable[[Any], bool]], ...] = ()  # gates that can bind, in order
+    natural: Mapping[str, str] = field(default_factory=dict)  # of custom types in ``on``
 
     def about_field(self, event_type: str) -> str:
         """The payload field that says what the rule is about when ``event_type`` triggers it."""
         if self.about is not None:
             return self.about
         known = EVENT_TYPES.get(event_type)
-        return known.about if known is not None else CUSTOMER
+        return known.about if known is not None else self.natural.get(event_type, CUSTOMER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +168,9 @@ class Book:
     ``immediate`` and ``timed`` are the two halves of ``by_event``, each rule with the field that
     says what it is about at such an event. ``bars`` tells of each ``unless`` event which fields
     the timer rules that name it are about. ``learning`` is what events teach across customers, as
-    far as the book uses it. ``recall_ms`` says how far back gates other than limits
-    count offers, ``by_session`` whether one counts those of a session.
+    far as the book uses it. ``recall_ms`` says how far back gates other than limits count offers,
+    ``by_session`` whether one counts those of a session. ``custom`` are the event types that it
+    declares.
     """
 
     name: str
@@ -188,6 +190,7 @@ class Book:
     holdout: Holdout | None = None
     recall_ms: int = 0
     by_session: bool = False
+    custom: Mapping[str, EventType] = field(default_factory=dict)
 
 
 def make_book(

@@ -13,12 +13,15 @@ from pydantic import ValidationError
 from triggers import book as compiled
 from triggers.conditions import Condition, ExpressionError, Expressions, Value
 from triggers.context import FUNCTIONS, VARIABLES, Variable, event_variables
+from triggers.customtypes import declare
 from triggers.durations import DailyWindow, parse_duration
+from triggers.errors import RuleError
 from triggers.events import CATALOG, EVENT_TYPES
 from triggers.gatecompiler import GateCompiler, holdout_of, merged
 from triggers.gatekeys import Gate, Holdout
 from triggers.gates import binding
 from triggers.learningkeys import knowledge_of, pause_of, support_of
+from triggers.retire import Dates, instant
 from triggers.rules import (
     Content,
     LimitModel,
@@ -28,6 +31,7 @@ from triggers.rules import (
     TextModel,
 )
 from triggers.salesgates import Hesitated
+from triggers.segments import in_order
 from triggers.shapes import ASIDE, ROUNDS_MAX, Fault, Path, fault_of, is_echo, without
 from triggers.teaching import teachers
 from triggers.templates import TemplateError, compile_template
@@ -65,6 +69,8 @@ class _Compiler:
         self._digest = blake2b(self._text, digest_size=16).hexdigest()
         self._scopes: dict[tuple[str, ...], Expressions] = {}
         self._names: dict[tuple[str, ...], dict[str, Variable]] = {}
+        self._custom = declare(model.events, ("events",), self._add)
+        self._types = {**EVENT_TYPES, **self._custom}
         self._segments = self._compile_segments()
         self._book_gate = self._compile_book_gate()
 
@@ -93,7 +99,8 @@ class _Compiler:
             quiet,
             holdout_of(book.holdout),
         )
-        return replace(made, learning=teachers(knowledge_of(rules, self._text)))
+        learning = teachers(knowledge_of(rules, self._text))
+        return replace(made, learning=learning, custom=self._custom)
 
     def faults_beside(self, known: list[Fault]) -> list[Fault]:
         """The faults of the parts that are in shape, without what only follows from ``known``."""
@@ -119,20 +126,22 @@ class _Compiler:
     # -- names and expressions -------------------------------------------------------------
 
     def _compile_segments(self) -> dict[str, Variable]:
-        base = Expressions(VARIABLES, FUNCTIONS)
+        """The segments, each after those that it names."""
         found: dict[str, Variable] = {}
-        for name, source in self._model.segments.items():
+        sources = self._model.segments
+        for name in in_order(sources, self._add):
+            scope = Expressions({**VARIABLES, **found}, FUNCTIONS)
             try:
-                condition = base.condition(source)
+                condition = scope.condition(sources[name])
             except ExpressionError as error:
                 self._add(("segments", name), str(error), error.column)
-                condition = base.condition("false")  # its name is known: no faults that follow
+                condition = scope.condition("false")  # its name is known: no faults that follow
             found[f"segment.{name}"] = Variable("bool", condition.holds, lambda ctx: True)
         return found
 
     def _scope(self, types: tuple[str, ...]) -> Expressions:
         if types not in self._scopes:
-            names = {**VARIABLES, **self._segments, **event_variables(types)}
+            names = {**VARIABLES, **self._segments, **event_variables(types, self._types)}
             self._names[types] = names
             self._scopes[types] = Expressions(names, FUNCTIONS)
         return self._scopes[types]
@@ -170,7 +179,7 @@ class _Compiler:
         return found
 
     def _known_types(self, types: list[str], path: Path) -> tuple[str, ...]:
-        known = [name for name, kind in EVENT_TYPES.items() if kind.topic != CATALOG]
+        known = [name for name, kind in self._types.items() if kind.topic != CATALOG]
         for place, name in enumerate(types):
             if name not in known:
                 close = get_close_matches(name, known, n=1)
@@ -185,6 +194,7 @@ class _Compiler:
         on = self._known_types(model.on, (*path, "on"))
         misread = len(self._faults) > before
         scope = self._scope(on)
+        dates = self._dates(model, path)
         names = self._names[on]
         mode, delay = self._moment(model, path)
         rule = compiled.Rule(
@@ -198,8 +208,12 @@ class _Compiler:
             delay=None if delay is None else parse_duration(delay),
             before=self._before(model, scope, path),
             unless=frozenset(self._known_types(model.unless, (*path, "unless"))),
-            when=self._conditions(model.when, scope, (*path, "when")),
-            arm_when=self._conditions(model.arm_when, scope, (*path, "arm_when")),
+            when=(*dates, *self._conditions(model.when, scope, (*path, "when"))),
+            arm_when=(
+                *(dates if mode is not compiled.Mode.NOW else ()),
+                *self._conditions(model.arm_when, scope, (*path, "arm_when")),
+            ),
+            natural={name: self._custom[name].about for name in on if name in self._custom},
             cooldown_ms=parse_duration(model.cooldown).ms if model.cooldown else 0,
             limits=tuple(_limit(limit) for limit in model.limits),
             quiet_hours=None if model.quiet_hours is None else _quiet(model.quiet_hours),
@@ -260,6 +274,24 @@ class _Compiler:
             return compiled.Mode.NOW, None
         delay = getattr(model, given[0])
         return compiled.Mode(given[0]), delay if isinstance(delay, str) else None
+
+    def _dates(self, model: RuleModel, path: Path) -> tuple[Condition | Dates, ...]:
+        """The condition that stands for ``retire``; none without it."""
+        retire = model.retire
+        if retire is None:
+            return ()
+        found = Dates(f"retire: {retire.from_ or ''} to {retire.to or ''}")
+        for key, text in (("from", retire.from_), ("to", retire.to)):
+            try:
+                if text is not None:
+                    setattr(found, f"{key}_ms", instant(text, self._model.book.timezone))
+            except RuleError as error:
+                self._add((*path, "retire", key), str(error))
+            except (ZoneInfoNotFoundError, ValueError, OSError):
+                pass  # the book's zone has its own fault
+        if found.from_ms >= found.to_ms:
+            self._add((*path, "retire", "to"), "lies before `from`")
+        return (found,)
 
     def _before(self, model: RuleModel, scope: Expressions, path: Path) -> compiled.Before | None:
         if model.before is None:

@@ -6,7 +6,7 @@ A name maps to its CEL type, a getter and a presence test. Getters are plain fun
 
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from triggers import usage
 from triggers.book import Book
 from triggers.catalog import UNKNOWN, Catalog, Product
 from triggers.durations import DAY_MS, parse_duration
-from triggers.events import EVENT_TYPES, Item
+from triggers.events import EVENT_TYPES, EventType, Item
 from triggers.rates import plan_abandonment, plan_selections
 from triggers.state import Cart, Checkout, Contract, Customer, Line, Order, pack_lines
 
@@ -357,7 +357,9 @@ def struct_fields(data: type[msgspec.Struct]) -> dict[str, str]:
     return {name: kind for name, hint in hints.items() if (kind := _kind_of(hint))}
 
 
-def event_variables(event_types: Iterable[str]) -> dict[str, Variable]:
+def event_variables(
+    event_types: Iterable[str], known: Mapping[str, EventType] = EVENT_TYPES
+) -> dict[str, Variable]:
     """The ``event.*`` names of rules that listen to ``event_types``, in one typed table.
 
     A field that only some of the types carry is there with its default for the others; one whose
@@ -365,7 +367,7 @@ def event_variables(event_types: Iterable[str]) -> dict[str, Variable]:
     """
     found: dict[str, str] = {}
     for event_type in event_types:
-        for name, kind in struct_fields(EVENT_TYPES[event_type].data).items():
+        for name, kind in struct_fields(known[event_type].data).items():
             found[name] = kind if found.get(name, kind) == kind else ""
     table: dict[str, Variable] = {}
     for name, kind in found.items():

@@ -106,7 +106,7 @@ def advance(customer: Customer, to_ms: int, book: Book, catalog: Catalog, out: S
     """Fire the customer's timers due at or before ``to_ms``, each at its due time."""
     # A timer may put off another (quiet hours), which can be due again within the same span; the
     # second time it is not put off, so each timer passes here at most twice.
-    while (due := take_due(customer, to_ms)) is not None:
+    while (due := take_due(customer, to_ms, book.custom)) is not None:
         _fire(customer, due[0], due[1], book, catalog, out)
 
 

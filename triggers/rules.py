@@ -14,7 +14,7 @@ HORIZON_DAYS_MAX = 400
 #: Keys of the language that are not evaluated yet, by the model that would hold them.
 NOT_YET = {
     "BookModel": frozenset({"allow", "templates"}),
-    "RuleModel": frozenset({"variants", "retire", "use", "with", "perks"}),
+    "RuleModel": frozenset({"variants", "use", "with", "perks"}),
     "PickModel": frozenset(
         {
             "tier_up_from",
@@ -25,7 +25,7 @@ NOT_YET = {
             "perk",
         }
     ),
-    "Content": frozenset({"templates", "events"}),
+    "Content": frozenset({"templates"}),
 }
 
 RuleId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,64}$")]
@@ -206,6 +206,13 @@ class PickModel(_Model):
     max: int = Field(1, ge=1, le=20)
 
 
+class RetireModel(_Model):
+    """``{from, to}``: dates of the book's zone, or instants; ``to`` is the first without."""
+
+    from_: str | None = Field(None, alias="from")
+    to: str | None = None
+
+
 class PriceModel(_Model):
     """``{off: 4%}`` or ``{set: 3880}``."""
 
@@ -254,6 +261,7 @@ class RuleModel(_Spans):
     valid_for: str | None = None
     withdraw_on: list[str] = []
     reason: TextModel
+    retire: RetireModel | None = None
     lateness: Literal["fire"] | LatenessModel = "fire"
     message: MessageModel | None = None
     terms: Name | None = None
@@ -268,9 +276,23 @@ class RuleModel(_Spans):
         return [value] if isinstance(value, str) else value
 
 
+class EventModel(_Model):
+    """A custom event type: the topic it travels on, what it is about, and its fields."""
+
+    topic: Literal["customer", "cart", "checkout", "purchase", "usage", "feedback"]
+    about: Name = "customer"
+    fields: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")], str] = {}
+
+
 class Content(_Model):
     """A whole book: all files of the folder together."""
 
     book: BookModel
     segments: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")], str] = {}
+    events: dict[
+        Annotated[
+            str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}(\.[a-z0-9_]{1,32}){1,3}$")
+        ],
+        EventModel,
+    ] = {}
     rules: list[RuleModel] = []
