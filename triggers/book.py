@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from triggers.durations import DailyWindow, Duration
 from triggers.events import CUSTOMER, EVENT_TYPES, EventType
 from triggers.gatekeys import DOWNSELL_WAIT_MS, Gate, Holdout
-from triggers.rates import Pause
+from triggers.rates import SELECTED_MIN, Pause
 from triggers.teaching import Teacher
 
 if TYPE_CHECKING:
@@ -187,6 +187,7 @@ class Book:
     withdraws: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     bars: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     learning: Mapping[str, tuple[Teacher, ...]] = field(default_factory=dict)
+    selections_min: int = SELECTED_MIN
     holdout: Holdout | None = None
     recall_ms: int = 0
     by_session: bool = False

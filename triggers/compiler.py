@@ -20,7 +20,12 @@ from triggers.events import CATALOG, EVENT_TYPES
 from triggers.gatecompiler import GateCompiler, holdout_of, merged
 from triggers.gatekeys import Gate, Holdout
 from triggers.gates import binding
-from triggers.learningkeys import knowledge_of, pause_of, support_of
+from triggers.learningkeys import (
+    knowledge_of,
+    pause_of,
+    selections_min_of,
+    support_of,
+)
 from triggers.retire import Dates, instant
 from triggers.rules import (
     Content,
@@ -100,7 +105,8 @@ class _Compiler:
             holdout_of(book.holdout),
         )
         learning = teachers(knowledge_of(rules, self._text))
-        return replace(made, learning=learning, custom=self._custom)
+        selections_min = selections_min_of(book.learn)
+        return replace(made, learning=learning, selections_min=selections_min, custom=self._custom)
 
     def faults_beside(self, known: list[Fault]) -> list[Fault]:
         """The faults of the parts that are in shape, without what only follows from ``known``."""

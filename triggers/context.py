@@ -281,13 +281,15 @@ def _views(ctx: Context, sku: str, window: str) -> int:
     return sum(1 for seen, at in ctx.customer.history.views if seen == sku and at > since)
 
 
+def _plan_abandonment(ctx: Context, plan: str) -> float:
+    return plan_abandonment(ctx.catalog.learned, plan, ctx.at, ctx.book.selections_min)
+
+
 FUNCTIONS: dict[str, Function] = {
     "customer.views": Function(("string", "string"), "int", _views),
     "customer.bought": Function(("string",), "bool", lambda ctx, sku: sku in ctx.customer.owned),
     "views": Function(("string", "string"), "int", _views),
-    "plan_abandonment": Function(
-        ("string",), "double", lambda c, plan: plan_abandonment(c.catalog.learned, plan, c.at)
-    ),
+    "plan_abandonment": Function(("string",), "double", _plan_abandonment),
     "plan_selections": Function(
         ("string",), "int", lambda c, plan: plan_selections(c.catalog.learned, plan, c.at)
     ),

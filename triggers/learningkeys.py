@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 
 from triggers.book import Rule
 from triggers.learned import PLAN, RULE
-from triggers.rates import Pause
-from triggers.rules import PauseModel, RuleModel
+from triggers.rates import SELECTED_MIN, Pause
+from triggers.rules import LearnModel, PauseModel, RuleModel
 from triggers.shapes import Path
 from triggers.together import LEARNT_PICKS, MIN_SUPPORT
 
@@ -49,3 +49,8 @@ def support_of(kind: str, given: int | None, path: Path, add_fault: AddFault) ->
         names = " and ".join(LEARNT_PICKS)
         add_fault((*path, "min_support"), f"belongs to {names}, not to {kind}")
     return MIN_SUPPORT if given is None else given
+
+
+def selections_min_of(model: LearnModel | None) -> int:
+    """From how many selections on a plan's rate says something."""
+    return SELECTED_MIN if model is None else model.min_selections

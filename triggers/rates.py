@@ -9,7 +9,7 @@ from triggers.learned import PLAN, RULE, UNIT, VARIANT, View, variant_key
 if TYPE_CHECKING:
     from triggers.book import Rule
 
-#: Selections of a plan below which its rate says nothing.
+#: Selections of a plan below which its rate says nothing, where the book does not say.
 SELECTED_MIN = 20
 
 
@@ -22,10 +22,10 @@ class Pause:
     offers_min: int = 50
 
 
-def plan_abandonment(view: View, plan: str, at: int) -> float:
+def plan_abandonment(view: View, plan: str, at: int, selected_min: int = SELECTED_MIN) -> float:
     """The share of selections of ``plan`` that were left again, 0 to 1; 0 where few chose it."""
     selected, left = view.counts(PLAN, plan, at) or (0, 0)
-    return min(1.0, left / selected) if selected >= SELECTED_MIN * UNIT else 0.0
+    return min(1.0, left / selected) if selected >= selected_min * UNIT else 0.0
 
 
 def plan_selections(view: View, plan: str, at: int) -> int:

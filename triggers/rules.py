@@ -170,6 +170,12 @@ class HoldoutModel(_Model):
     salt: Annotated[str, StringConstraints(max_length=64)] | None = None
 
 
+class LearnModel(_Model):
+    """``{min_selections: 20}``: from how many selections on a plan's rate says something."""
+
+    min_selections: int = Field(20, ge=1, le=1_000_000)
+
+
 class BookModel(_Model):
     """The ``book:`` section."""
 
@@ -180,6 +186,7 @@ class BookModel(_Model):
     quiet_hours: QuietModel | None = None
     terms: dict[str, TermsModel] = {}
     pause_over: PauseModel | None = None
+    learn: LearnModel | None = None
     gate: GateModel | None = None
     holdout: HoldoutModel | None = None
 

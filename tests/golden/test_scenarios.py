@@ -13,7 +13,7 @@ from streams.scenariotest import book_folders, report
 from triggers.book import Book
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-FOLDERS = list(book_folders(EXAMPLES))
+FOLDERS = [*book_folders(EXAMPLES), Path(__file__).parent / "learned"]
 
 
 def _all() -> list[tuple[Book, Scenario]]:
