@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from streams.catalogcheck import check_catalog
 from streams.rulefiles import Source, read_folder
 from streams.scenariorun import run_scenario
 from streams.scenarios import Scenario, read_scenarios
@@ -18,7 +19,9 @@ from triggers.book import Book
 def run_check(directory: Path, as_json: bool = False, catalog: Path | None = None) -> int:
     """Check a rule book's folder; 0 when it has no fault, else 1.
 
-    Faults go to standard error as ``file:line:column: message``, one a line, all at once.
+    Faults go to standard error as ``file:line:column: message``, one a line, all at once;
+    warnings, which fail nothing, as ``file:line:column: warning: message``. ``catalog`` is a JSONL
+    file whose sets, ladders and preselected plans are checked too.
     """
     source = read_folder(directory)
     found = source.book()
@@ -26,6 +29,10 @@ def run_check(directory: Path, as_json: bool = False, catalog: Path | None = Non
     examples = 0
     if isinstance(found, Book):
         examples, faults = _run_examples(directory, source, found)
+        faults += [] if catalog is None else check_catalog(catalog, found)
+    warnings = _warnings(source, found) if isinstance(found, Book) else []
+    for line in warnings:
+        print(line, file=sys.stderr)
     if not isinstance(found, Book) or faults:
         for line in faults:
             print(line, file=sys.stderr)
@@ -34,10 +41,16 @@ def run_check(directory: Path, as_json: bool = False, catalog: Path | None = Non
         return 1
     if as_json:
         figures = {"faults": 0, "rules": len(found.rules), "examples": examples}
+        figures["warnings"] = len(warnings)
         print(json.dumps({**figures, "digest": found.digest}))
     else:
         _show(found)
     return 0
+
+
+def _warnings(source: Source, book: Book) -> list[str]:
+    found = sorted(source.at(warning) for warning in book.warnings)
+    return [f"{f.file}:{f.line}:{f.column}: warning: {f.message}" for f in found]
 
 
 def _run_examples(directory: Path, source: Source, book: Book) -> tuple[int, list[str]]:

@@ -85,12 +85,16 @@ def demo(
 @app.command()
 def check(
     directory: Annotated[Path, typer.Argument(help="Folder of the rule book.")],
+    catalog: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Catalogue events, JSONL: check prices."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check a rule book: every fault with file, line and column."""
     from streams.check import run_check
 
-    raise typer.Exit(run_check(directory, as_json))
+    raise typer.Exit(run_check(directory, as_json, catalog))
 
 
 @app.command("test")

@@ -44,6 +44,7 @@ TABLE: tuple[Metric, ...] = (
     Metric("rules_paused", "counter", "triggers of rules that rest because of complaints"),
     Metric("rule_rests", "gauge", "1: this rule rests because of complaints", ("rule",)),
     Metric("learned_entries", "gauge", "products, plans and rules that were learnt about"),
+    Metric("candidates_out_of_bounds", "counter", "sets and tiers passed over for their price"),
     Metric("condition_errors", "counter", "conditions without a value for the facts", ("rule",)),
     Metric("log_time_seconds", "gauge", "where the worker's clock stands, seconds since 1970"),
     Metric("timers_armed", "counter", "timers set or set anew"),

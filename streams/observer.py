@@ -24,6 +24,8 @@ _NOTES = {
     "when_false": "conditions_false",
     "repeated": "events_repeated",
     "rule_paused": "rules_paused",
+    "bundle_out_of_bounds": "candidates_out_of_bounds",
+    "ladder_out_of_bounds": "candidates_out_of_bounds",
 }
 
 #: Gauges whose series come and go.

@@ -8,14 +8,18 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from triggers.bounds import Allowed
 from triggers.durations import DailyWindow, Duration
 from triggers.events import CUSTOMER, EVENT_TYPES, EventType
+from triggers.extras import NONE as NO_EXTRAS
+from triggers.extras import Extras
 from triggers.gatekeys import DOWNSELL_WAIT_MS, Gate, Holdout
 from triggers.rates import SELECTED_MIN, Pause
 from triggers.teaching import Teacher
 
 if TYPE_CHECKING:
     from triggers.context import Context
+    from triggers.shapes import Fault
 
 SALES = frozenset({"cross_sell", "up_sell", "down_sell"})
 KINDS = SALES | {"follow_up"}
@@ -99,9 +103,12 @@ class Pick:
     value: Value | None = None  # an expression: a sku, skus or items
     sku: str = ""  # for ``sku``
     amount: int = 0  # for ``closes_gap_to``, minor units
-    source: str = ""  # ``from`` of ``closes_gap_to``: "complements" (of the cart) or "catalog"
+    source: str = ""  # ``from`` of ``closes_gap_to``: "complements", or a pick that is learnt
     max: int = 1
     min_support: int = 1  # of what is learnt: how often a pair must have been seen
+    features: Value | None = None  # tags of which a candidate must have one
+    exclude: frozenset[str] = frozenset()  # categories and families that are never offered
+    leave_out_owned: bool = False  # of a set: the rest of it alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +159,7 @@ class Rule:
     holdout: Holdout | None = None
     checks: tuple[tuple[str, Callable[[Any], bool]], ...] = ()  # gates that can bind, in order
     natural: Mapping[str, str] = field(default_factory=dict)  # of custom types in ``on``
+    extras: Extras = NO_EXTRAS
 
     def about_field(self, event_type: str) -> str:
         """The payload field that says what the rule is about when ``event_type`` triggers it."""
@@ -170,7 +178,8 @@ class Book:
     the timer rules that name it are about. ``learning`` is what events teach across customers, as
     far as the book uses it. ``recall_ms`` says how far back gates other than limits count offers,
     ``by_session`` whether one counts those of a session. ``custom`` are the event types that it
-    declares.
+    declares. ``allowed`` may lie outside the bounds of prices; ``warnings`` are what ``check``
+    says of a book without faults.
     """
 
     name: str
@@ -192,6 +201,8 @@ class Book:
     recall_ms: int = 0
     by_session: bool = False
     custom: Mapping[str, EventType] = field(default_factory=dict)
+    allowed: Allowed = field(default_factory=Allowed)
+    warnings: tuple["Fault", ...] = ()
 
 
 def make_book(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -17,15 +18,12 @@ from triggers.customtypes import declare
 from triggers.durations import DailyWindow, parse_duration
 from triggers.errors import RuleError
 from triggers.events import CATALOG, EVENT_TYPES
+from triggers.extraskeys import allowed_of, check_message, compile_extras
 from triggers.gatecompiler import GateCompiler, holdout_of, merged
 from triggers.gatekeys import Gate, Holdout
 from triggers.gates import binding
-from triggers.learningkeys import (
-    knowledge_of,
-    pause_of,
-    selections_min_of,
-    support_of,
-)
+from triggers.learningkeys import knowledge_of, pause_of, selections_min_of
+from triggers.pickkeys import check_price, compile_pick
 from triggers.retire import Dates, instant
 from triggers.rules import (
     Content,
@@ -40,7 +38,6 @@ from triggers.segments import in_order
 from triggers.shapes import ASIDE, ROUNDS_MAX, Fault, Path, fault_of, is_echo, without
 from triggers.teaching import teachers
 from triggers.templates import TemplateError, compile_template
-from triggers.together import LEARNT_PICKS
 
 _HESITATION = frozenset({"checkout.plan_left", "offer.declined"})
 
@@ -70,6 +67,7 @@ class _Compiler:
     def __init__(self, model: Content, content: Mapping[str, Any]) -> None:
         self._model = model
         self._faults: list[Fault] = []
+        self._warnings: list[Fault] = []
         self._text = _canonical(content)
         self._digest = blake2b(self._text, digest_size=16).hexdigest()
         self._scopes: dict[tuple[str, ...], Expressions] = {}
@@ -104,9 +102,14 @@ class _Compiler:
             quiet,
             holdout_of(book.holdout),
         )
-        learning = teachers(knowledge_of(rules, self._text))
-        selections_min = selections_min_of(book.learn)
-        return replace(made, learning=learning, selections_min=selections_min, custom=self._custom)
+        return replace(
+            made,
+            learning=teachers(knowledge_of(rules, self._text)),
+            selections_min=selections_min_of(book.learn),
+            custom=self._custom,
+            allowed=allowed_of(book.allow),
+            warnings=tuple(self._warnings),
+        )
 
     def faults_beside(self, known: list[Fault]) -> list[Fault]:
         """The faults of the parts that are in shape, without what only follows from ``known``."""
@@ -122,6 +125,9 @@ class _Compiler:
 
     def _add(self, path: Path, message: str, column: int = 1) -> None:
         self._faults.append(Fault(path, message, column))
+
+    def _warn(self, path: Path, message: str) -> None:
+        self._warnings.append(Fault(path, message))
 
     def _check_zone(self, zone: str) -> None:
         try:
@@ -175,6 +181,11 @@ class _Compiler:
             self._add(path, f"must be of type {' or '.join(kinds)}, but is {value.type}")
         return value
 
+    def _value_at(
+        self, scope: Expressions, source: str, path: Path, kinds: tuple[str, ...]
+    ) -> Value | None:
+        return self._value(source, scope, path, kinds)
+
     def _texts(self, model: TextModel, names: Mapping[str, Variable], path: Path) -> dict[str, Any]:
         found = {}
         for language in ("ja", "en"):
@@ -203,12 +214,13 @@ class _Compiler:
         dates = self._dates(model, path)
         names = self._names[on]
         mode, delay = self._moment(model, path)
+        value = partial(self._value_at, scope)
         rule = compiled.Rule(
             id=model.id,
             kind=model.kind,
             on=on,
             channel=model.channel,
-            pick=self._pick(model.pick, scope, (*path, "pick")),
+            pick=compile_pick(model.pick, value, (*path, "pick"), self._add),
             mode=mode,
             about=model.about,
             delay=None if delay is None else parse_duration(delay),
@@ -237,11 +249,14 @@ class _Compiler:
             reason=self._texts(model.reason, names, (*path, "reason")),
             message=self._message(model, names, path),
             terms=self._terms(model, path),
+            extras=compile_extras(model, value, path, self._add),
             pause=pause_of(model, self._model.book.pause_over, path, self._add),
             gate=self._gate(model, scope, path),
             holdout=self._holdout(model),
         )
         self._check_kind(model, path)
+        check_price(model, path, self._add)
+        check_message(model, path, self._add, self._warn)
         if misread:  # the names of an event that nobody knows are no further faults
             kept = [f for f in self._faults[before:] if "unknown name event." not in f.message]
             self._faults[before:] = kept
@@ -308,26 +323,6 @@ class _Compiler:
         by = parse_duration(model.before.by)
         return compiled.Before(date, by, model.before.if_past == "fire")
 
-    def _pick(self, model: Any, scope: Expressions, path: Path) -> compiled.Pick:
-        if isinstance(model, str):
-            return compiled.Pick("none")
-        kinds = ("sku", "same", "complements_of", "closes_gap_to", *LEARNT_PICKS)
-        given = [key for key in kinds if getattr(model, key) is not None]
-        if len(given) != 1:
-            self._add(path, f"names {len(given)} kinds of pick: exactly one of {', '.join(kinds)}")
-            return compiled.Pick("none")
-        kind = given[0]
-        argument = getattr(model, kind)
-        if model.from_ is not None and kind != "closes_gap_to":
-            self._add((*path, "from"), f"belongs to closes_gap_to, not to {kind}")
-        support = support_of(kind, model.min_support, path, self._add)
-        if kind == "sku":
-            return compiled.Pick(kind, sku=argument, max=model.max)
-        if kind == "closes_gap_to":
-            return compiled.Pick(kind, amount=argument, source="complements", max=model.max)
-        value = self._value(argument, scope, (*path, kind), ("string", "list"))
-        return compiled.Pick(kind, value, max=model.max, min_support=support)
-
     def _price(self, model: RuleModel, path: Path) -> compiled.Price:
         price = model.price
         if isinstance(price, str):
@@ -347,7 +342,7 @@ class _Compiler:
         found = {}
         for key in ("for_whom", "benefit", "story", "content_ref"):
             text = None if message is None else getattr(message, key)
-            if text is not None:
+            if text is not None and not isinstance(text, str):
                 found[key] = self._texts(text, names, (*path, "message", key))
         return found
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from triggers import usage
+from triggers import replenish, usage
 from triggers.book import Book
 from triggers.catalog import UNKNOWN, Catalog, Product
 from triggers.durations import DAY_MS, parse_duration
@@ -190,6 +190,15 @@ def _made_within(ctx: Context, window_ms: int) -> int:
     return sum(1 for made in ctx.customer.offers.made if made.at > since and not made.ghost)
 
 
+def _perks(ctx: Context) -> list[str]:
+    """The perks that still hold of the offer that the event is about."""
+    wanted = getattr(ctx.event, "offer_id", None)
+    for made in ctx.customer.offers.made if wanted else ():
+        if made.offer_id == wanted:
+            return [name for name, until in made.perks if until >= ctx.at]
+    return []
+
+
 def _days(ctx: Context, since_ms: int) -> int:
     return (ctx.at - since_ms) // DAY_MS if since_ms else 0
 
@@ -209,6 +218,7 @@ VARIABLES: dict[str, Variable] = {
     "contract.contract_id": _var("string", lambda c: c.contract.contract_id),
     "contract.plan": _var("string", lambda c: c.contract.plan),
     "contract.renews_at": _var("string", lambda c: c.contract.renews_at),
+    "offer.perks": _var("list(string)", _perks),
     "order.order_id": _var("string", lambda c: c.order.order_id),
     "order.total": _var("int", lambda c: c.order.total),
     "order.coupon_total": _var("int", lambda c: c.order.coupon_total),
@@ -307,6 +317,15 @@ def _windowed(call: Callable[..., Any], returns: str, *params: str) -> Function:
     return Function(params, returns, call, check)
 
 
+FUNCTIONS["run_out_at"] = Function(
+    ("string", "string"), "string", replenish.run_out_at, replenish.span_fault
+)
+FUNCTIONS["run_out_by_usage"] = Function(
+    ("string", "string", "string", "double"),
+    "string",
+    replenish.run_out_by_usage,
+    replenish.span_fault,
+)
 for _name, _function in {
     "usage_sum": _windowed(usage.usage_sum, "double", "string", "string"),
     "usage_share": _windowed(usage.usage_share, "double", "string", "string"),

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from triggers.durations import to_text
+from triggers.extras import perks_body
 
 SOURCE = "tsuide"
 DECISIONS = "decisions"
@@ -113,6 +114,8 @@ class Offer(msgspec.Struct, gc=False):
     skip_after_ms: int | None = None
     message: dict[str, Any] = {}
     terms: dict[str, Any] | None = None
+    perks: list[tuple[str, int]] = []  # each with its end in ms
+    default_selection: str | None = None
 
     @property
     def id(self) -> str:
@@ -139,8 +142,10 @@ class Offer(msgspec.Struct, gc=False):
             "reason": self.reason,
             "evidence": self.evidence,
             "message": self.message,
-            "perks": [],
+            "perks": perks_body(self.perks),
         }
+        if self.default_selection is not None:
+            data["default_selection"] = self.default_selection
         if self.terms is not None:
             data["terms"] = self.terms
         return _event(self.offer_id, "offer.made", self.at, self.customer, data)

@@ -5,9 +5,9 @@ from typing import Any
 
 from triggers.before import Before
 from triggers.book import Rule
-from triggers.catalog import UNKNOWN
 from triggers.context import Context
 from triggers.decisions import Decision, Offer, OfferItem, Trigger, Withdrawal
+from triggers.extras import message_of, perks_at, preselected, shown
 from triggers.gates import (
     Case,
     anchor_of,
@@ -20,7 +20,7 @@ from triggers.gates import (
 from triggers.holdout import held_out
 from triggers.ids import offer_id
 from triggers.learned import RULE, Fact
-from triggers.selection import offer_price, pick_items
+from triggers.selection import pick_items, price_of
 from triggers.state import MAX_MARKS, MAX_OFFERS, Made, Timer
 from triggers.timers import put, shed
 
@@ -111,12 +111,14 @@ def keep_back(occurrence: Occurrence, ctx: Context, out: Step, counts: bool) -> 
         "items": items,
     }
     if counts:
-        _record(occurrence, items, ctx, out, ghost=True)
+        _record(occurrence, items, ctx, out)
     out.decisions.append(decision)
 
 
 def clear(occurrence: Occurrence, ctx: Context, out: Step, put_off_before: bool = False) -> bool:
     """Whether no gate holds; otherwise the decision is written, or put off by quiet hours once."""
+    for note in occurrence.case.picked.notes:
+        out.note(note)
     gate = first_gate(occurrence.case)
     if gate is None:
         return True
@@ -167,7 +169,8 @@ def make_offer(occurrence: Occurrence, ctx: Context, out: Step) -> None:
     """Record the offer in the customer's document and answer it with its decision."""
     rule, case, at = occurrence.rule, occurrence.case, ctx.at
     items = _items(occurrence, ctx)
-    ctx.item = case.picked.items[0].product if case.picked.items else UNKNOWN
+    ctx.item = case.picked.first
+    perks = perks_at(rule.extras, ctx, at + rule.valid_for_ms)
     offer = Offer(
         at,
         ctx.customer.id,
@@ -184,10 +187,12 @@ def make_offer(occurrence: Occurrence, ctx: Context, out: Step) -> None:
         {language: text.render(ctx) for language, text in rule.reason.items()},
         _evidence(occurrence, ctx),
         rule.skip_after_ms,
-        _message(rule, ctx),
+        message_of(rule, case.picked, ctx),
         dict(rule.terms) if rule.terms is not None else None,
+        perks,
+        preselected(rule.extras, case.picked, rule.kind, ctx),
     )
-    _record(occurrence, items, ctx, out)
+    _record(occurrence, items, ctx, out, perks)
     out.offers.append(offer)
     out.decisions.append(decide(occurrence, ctx, "offered", None))
     if rule.pause is not None:
@@ -201,18 +206,11 @@ def _items(occurrence: Occurrence, ctx: Context) -> list[OfferItem]:
             candidate.product.sku,
             candidate.quantity,
             candidate.product.price,
-            offer_price(rule.price, candidate.product.price),
+            price_of(candidate, rule.price),
             candidate.product.currency or ctx.book.currency,
         )
         for candidate in occurrence.case.picked.items
     ]
-
-
-def _message(rule: Rule, ctx: Context) -> dict[str, Any]:
-    return {
-        name: {language: text.render(ctx) for language, text in texts.items()}
-        for name, texts in rule.message.items()
-    }
 
 
 def _evidence(occurrence: Occurrence, ctx: Context) -> list[dict[str, Any]]:
@@ -224,12 +222,17 @@ def _evidence(occurrence: Occurrence, ctx: Context) -> list[dict[str, Any]]:
         {"fact": f"{occurrence.rule.pick.kind}.weight", "value": candidate.weight}
         for candidate in occurrence.case.picked.items
     ]
-    return found
+    return found + (shown(occurrence.rule.extras, ctx) or [])
 
 
 def _record(
-    occurrence: Occurrence, items: list[OfferItem], ctx: Context, out: Step, ghost: bool = False
+    occurrence: Occurrence,
+    items: list[OfferItem],
+    ctx: Context,
+    out: Step,
+    perks: list[tuple[str, int]] | None = None,
 ) -> None:
+    """Remember the offer; one without ``perks`` is a ghost, which a holdout kept back."""
     rule, at, about = occurrence.rule, ctx.at, occurrence.case.about
     offers = ctx.customer.offers
     price = sum(item.quantity * item.offer_price for item in items)
@@ -245,8 +248,9 @@ def _record(
             at + rule.valid_for_ms,
             price,
             occurrence.trigger.event_type,
-            open=not ghost,
-            ghost=ghost,
+            open=perks is not None,
+            ghost=perks is None,
+            perks=perks or [],
         )
     )
     if len(offers.made) > MAX_OFFERS:

@@ -17,8 +17,9 @@ def knowledge_of(rules: Iterable[Rule], text: bytes) -> set[str]:
     """The kinds of knowledge that a book of these rules rests on; ``text`` is all of its source."""
     kinds = set()
     for rule in rules:
-        if rule.pick.kind in LEARNT_PICKS:
-            kinds.add(LEARNT_PICKS[rule.pick.kind])
+        for source in (rule.pick.kind, rule.pick.source):
+            if source in LEARNT_PICKS:
+                kinds.add(LEARNT_PICKS[source])
         if rule.pause is not None:
             kinds.add(RULE)
     if any(name in text for name in _PLAN_FUNCTIONS):

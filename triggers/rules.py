@@ -13,23 +13,14 @@ from triggers.durations import parse_duration
 HORIZON_DAYS_MAX = 400
 #: Keys of the language that are not evaluated yet, by the model that would hold them.
 NOT_YET = {
-    "BookModel": frozenset({"allow", "templates"}),
-    "RuleModel": frozenset({"variants", "use", "with", "perks"}),
-    "PickModel": frozenset(
-        {
-            "tier_up_from",
-            "tier_down_from",
-            "bundle_with",
-            "replenishes",
-            "next_module_after",
-            "perk",
-        }
-    ),
+    "BookModel": frozenset({"templates"}),
+    "RuleModel": frozenset({"variants", "use", "with"}),
     "Content": frozenset({"templates"}),
 }
 
 RuleId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,64}$")]
 Channel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}$")]
+Sku = Annotated[str, StringConstraints(pattern=r"^[^>#]{1,256}$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Kind = Literal["cross_sell", "up_sell", "down_sell", "follow_up"]
 Percent = Annotated[str, StringConstraints(pattern=r"^([0-9]{1,2}(\.[0-9])?|100)%$")]
@@ -57,6 +48,8 @@ class _Spans(_Model):
         "valid_for",
         "skip_after",
         "by",
+        "for_",
+        "window",
         mode="after",
         check_fields=False,
     )
@@ -176,6 +169,14 @@ class LearnModel(_Model):
     min_selections: int = Field(20, ge=1, le=1_000_000)
 
 
+class AllowModel(_Model):
+    """``{bundles, ladders, reason}``: prices that may lie outside the bounds, and why."""
+
+    bundles: list[Sku] = []
+    ladders: list[Name] = []
+    reason: str = Field(min_length=1)
+
+
 class BookModel(_Model):
     """The ``book:`` section."""
 
@@ -189,6 +190,12 @@ class BookModel(_Model):
     learn: LearnModel | None = None
     gate: GateModel | None = None
     holdout: HoldoutModel | None = None
+    allow: list[AllowModel] = []
+
+    @field_validator("allow", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
 
 
 class BeforeModel(_Spans):
@@ -209,7 +216,16 @@ class PickModel(_Model):
     bought_together_with: str | None = None
     viewed_together_with: str | None = None
     min_support: int | None = Field(None, ge=1, le=1_000_000)
-    from_: Literal["complements"] | None = Field(None, alias="from")
+    tier_up_from: str | None = None
+    tier_down_from: str | None = None
+    bundle_with: str | None = None
+    replenishes: str | None = None
+    next_module_after: str | None = None
+    perk: Name | None = None
+    from_: str | None = Field(None, alias="from")
+    features: str | None = None
+    exclude: list[Name] = []
+    leave_out_owned: bool | None = None
     max: int = Field(1, ge=1, le=20)
 
 
@@ -233,13 +249,35 @@ class LatenessModel(_Spans):
     skip_after: str
 
 
+class PerkModel(_Spans):
+    """``{perk, until}`` or ``{perk, for}``; with neither it ends with the offer."""
+
+    perk: Name
+    until: str | None = None
+    for_: str | None = Field(None, alias="for")
+
+
+class SeriesModel(_Spans):
+    """``{series, window, min}``: daily figures of a metric that the offer shows."""
+
+    series: Name
+    window: str = "90d"
+    min: int = Field(3, ge=1, le=90)
+
+
+class ContentRefModel(TextModel):
+    """A reference in both languages; ``type`` says what lies there."""
+
+    type: Literal["how_to", "case"] | None = None
+
+
 class MessageModel(_Model):
     """What the marketing tool may print beside the reason."""
 
     for_whom: TextModel | None = None
-    benefit: TextModel | None = None
-    story: TextModel | None = None
-    content_ref: TextModel | None = None
+    benefit: Literal["catalog"] | TextModel | None = None
+    story: Literal["catalog"] | TextModel | None = None
+    content_ref: ContentRefModel | None = None
 
 
 class RuleModel(_Spans):
@@ -271,6 +309,9 @@ class RuleModel(_Spans):
     retire: RetireModel | None = None
     lateness: Literal["fire"] | LatenessModel = "fire"
     message: MessageModel | None = None
+    perks: list[PerkModel] = Field([], max_length=20)
+    default_selection: Sku | None = None
+    evidence: list[SeriesModel] = Field([], max_length=5)
     terms: Name | None = None
     pause_over: PauseModel | None = None
     gate: GateModel | None = None

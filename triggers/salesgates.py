@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from triggers.book import SALES
 from triggers.context import Context
 from triggers.gatekeys import DOWNSELL_WAIT_MS, SESSION_MS
-from triggers.selection import offer_price
+from triggers.selection import price_of as one_price
 from triggers.state import Made, Now
 
 if TYPE_CHECKING:
@@ -60,10 +60,7 @@ def _in_use(wanted: tuple[str, ...], deployed: list[str]) -> bool:
 def price_of(case: "Case") -> int:
     """What the would-be offer costs in all, in minor units."""
     price = case.rule.price
-    return sum(
-        candidate.quantity * offer_price(price, candidate.product.price)
-        for candidate in case.picked.items
-    )
+    return sum(candidate.quantity * one_price(candidate, price) for candidate in case.picked.items)
 
 
 def basket(ctx: Context) -> int:

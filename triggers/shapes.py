@@ -10,6 +10,7 @@ from typing import Any
 
 from triggers.rules import (
     NOT_YET,
+    AllowModel,
     BookModel,
     CeilingModel,
     Content,
@@ -18,10 +19,13 @@ from triggers.rules import (
     HoldoutModel,
     LearnModel,
     LimitModel,
+    MessageModel,
     PauseModel,
+    PerkModel,
     PickModel,
     QuietModel,
     RuleModel,
+    SeriesModel,
 )
 
 Path = tuple[str | int, ...]
@@ -110,7 +114,7 @@ def _is_branch(part: Any) -> bool:
     return part in _BRANCHES or (isinstance(part, str) and part.startswith("literal["))
 
 
-_BRANCHES = frozenset({"PickModel", "PriceModel", "LatenessModel"})
+_BRANCHES = frozenset({"PickModel", "PriceModel", "LatenessModel", "TextModel"})
 ROUNDS_MAX = 8
 #: What stands in for a part that is wrong, so that the rest can be checked. It is never run.
 _ANY_BOOK = {"name": "?", "timezone": "UTC", "currency": "XXX"}
@@ -144,5 +148,9 @@ _MODELS = (
     CeilingModel,
     FatigueModel,
     HoldoutModel,
+    AllowModel,
+    MessageModel,
+    PerkModel,
+    SeriesModel,
 )
 _KEYS = [(field.alias or name) for model in _MODELS for name, field in model.model_fields.items()]

@@ -170,6 +170,7 @@ class Made(msgspec.Struct, array_like=True, gc=False):
     event_type: str
     open: bool = True
     ghost: bool = False  # of a customer in a holdout: it was counted, never sent
+    perks: list[tuple[str, int]] = []  # each with its end in ms
 
 
 class Offers(msgspec.Struct, array_like=True, gc=False):

@@ -11,6 +11,7 @@ highest share of the day (doubles, big-endian).
 """
 
 from collections.abc import Iterator
+from datetime import date
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +104,24 @@ def usage_sum(ctx: "Context", metric: str, window: str) -> float:
     """The sum of a metric's values within the window."""
     meter = ctx.customer.usage.get(metric)
     return 0.0 if meter is None else sum((day[1] for day in _within(ctx, meter, window)), 0.0)
+
+
+def sum_since(ctx: "Context", metric: str, since_ms: int) -> float:
+    """The sum of a metric's values from the day of ``since_ms`` on."""
+    meter = ctx.customer.usage.get(metric)
+    if meter is None:
+        return 0.0
+    first = _day_of(since_ms, ctx.customer.now.timezone or ctx.book.timezone)
+    return sum((day[1] for day in _DAY.iter_unpack(meter.days) if day[0] >= first), 0.0)
+
+
+def series(ctx: "Context", metric: str, window: str) -> list[tuple[str, float]]:
+    """The days of a window on which a metric was told, oldest first: date and sum of the day."""
+    meter = ctx.customer.usage.get(metric)
+    if meter is None:
+        return []
+    days = _within(ctx, meter, window)
+    return [(date.fromordinal(day[0] + _FIRST_DAY).isoformat(), day[1]) for day in days]
 
 
 def usage_share(ctx: "Context", metric: str, window: str) -> float:

@@ -131,7 +131,7 @@ def test_more_offers_than_a_document_remembers_cannot_be_limited() -> None:
 
 
 def test_an_up_sell_is_refused_unless_rule_or_book_asks_for_realised_value() -> None:
-    rule = {"kind": "up_sell"}
+    rule = {"kind": "up_sell", "message": {"benefit": {"ja": "あ", "en": "a"}}}
     gate = {"value_realised": True}
     assert "value_realised: true" in messages(rule)[0]
     assert "value_realised: true" in messages({**rule, "gate": {"deployed": True}})[0]
