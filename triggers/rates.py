@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from triggers.learned import PLAN, RULE, UNIT, VARIANT, View, variant_key
+from triggers.learned import PLAN, RULE, UNIT, VARIANT, Fact, View, variant_key
 
 if TYPE_CHECKING:
     from triggers.book import Rule
@@ -51,3 +51,13 @@ def variant_counts(view: View, rule: str, variant: str, at: int) -> tuple[int, i
     """
     offered, accepted = view.counts(VARIANT, variant_key(rule, variant), at) or (0, 0)
     return offered // UNIT, accepted // UNIT
+
+
+def variant_offered(rule: str, variant: str, at: int) -> Fact:
+    """What is to be counted when a variant is offered (``Step.learnt``)."""
+    return Fact(VARIANT, variant_key(rule, variant), at, (1, 0))
+
+
+def variant_accepted(rule: str, variant: str, at: int) -> Fact:
+    """What is to be counted when an offer of a variant is accepted for the first time."""
+    return Fact(VARIANT, variant_key(rule, variant), at, (0, 1))

@@ -30,7 +30,14 @@ from triggers.learned import (
     aged,
     step_of,
 )
-from triggers.rates import SELECTED_MIN, plan_abandonment, plan_selections, variant_counts
+from triggers.rates import (
+    SELECTED_MIN,
+    plan_abandonment,
+    plan_selections,
+    variant_accepted,
+    variant_counts,
+    variant_offered,
+)
 
 WEEK_START = step_of(NOON) * STEP_MS
 TOGETHER = {
@@ -461,9 +468,11 @@ def test_rates_add_up_over_partitions() -> None:
 
 def test_counts_of_variants_are_merged_and_whole() -> None:
     view = View()
-    Tally().share(view, 0, [Fact("variant", "r#a", NOON, (3, 1))])
-    Tally().share(view, 1, [Fact("variant", "r#a", NOON, (2, 0))])
+    offered, accepted = variant_offered("r", "a", NOON), variant_accepted("r", "a", NOON)
+    Tally().share(view, 0, [offered, accepted, offered, offered])
+    Tally().share(view, 1, [offered, offered])
     assert variant_counts(view, "r", "a", NOON) == (5, 1)
+    assert variant_counts(view, "r", "a", NOON + STEP_MS) == (4, 0)  # 4.24 and 0.85
     assert variant_counts(view, "r", "b", NOON) == (0, 0)
 
 
