@@ -17,6 +17,9 @@ from streams.settings import Settings
 from triggers.context import FUNCTIONS, VARIABLES, event_variables
 from triggers.events import CATALOG, EVENT_TYPES
 from triggers.gates import GATES
+from triggers.intervals import BANDS
+from triggers.measures import table_markdown
+from triggers.references import REFERENCES
 
 
 def names() -> str:
@@ -62,8 +65,23 @@ def settings() -> str:
     return "\n".join(rows)
 
 
+def bands() -> str:
+    """The statuses of a rule, in the order in which they are looked at."""
+    rows = ["| status | when | what to do |", "|---|---|---|"]
+    rows += [f"| `{band.status}` | {band.holds_when} | {band.remedy} |" for band in BANDS]
+    return "\n".join(rows)
+
+
+def references() -> str:
+    """Published figures, which are no results."""
+    rows = ["| figure | of | use |", "|---|---|---|"]
+    rows += [f"| {one.figure} | {one.of} | {one.use} |" for one in REFERENCES]
+    return "\n".join(rows)
+
+
 TABLES = {
     "rules.md": {"names": names, "functions": functions, "events": events, "gates": gates},
+    "measures.md": {"measures": table_markdown, "bands": bands, "references": references},
     "operations.md": {"settings": settings, "metrics": metrics.table_markdown},
 }
 

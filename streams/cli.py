@@ -132,6 +132,45 @@ def backtest(
 
 
 @app.command()
+def report(
+    events: Annotated[list[Path] | None, typer.Option(help="JSON lines; more may follow.")] = None,
+    decisions: Annotated[Path | None, typer.Option(help="decisions.jsonl of a backtest.")] = None,
+    offers: Annotated[Path | None, typer.Option(help="offers.jsonl of a backtest.")] = None,
+    more: Annotated[list[Path] | None, typer.Argument(help="Further event files.")] = None,
+    kafka: Kafka = None,
+    prefix: Prefix = None,
+    days: Annotated[int, typer.Option(min=1, max=365, help="An order counts for so long.")] = 7,
+    by: Annotated[str | None, typer.Option(help="An attribute: groups of customers.")] = None,
+    measures: Annotated[bool, typer.Option("--measures", help="Say what is measured.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What became of offers, what they changed, and the named measures."""
+    from streams.errors import UsageError
+    from streams.report import Source, print_measures, print_report, run_report
+
+    if measures:
+        print_measures()
+        return
+    source: Source
+    if events and decisions and offers and kafka is None:
+        from streams.reportentries import Files
+
+        files = [*events, *(more or ())]
+        for file in (*files, decisions, offers):
+            if not file.is_file():
+                raise UsageError(f"{file}: no such file")
+        source = Files(files, [offers], [decisions])
+    elif events or decisions or offers or more:
+        raise UsageError("report: --events, --decisions and --offers together, or --kafka alone")
+    else:
+        from streams.reporttopics import Topics
+        from streams.settings import load_settings
+
+        source = Topics(load_settings(kafka=kafka, prefix=prefix))
+    print_report(run_report(source, days, by), as_json)
+
+
+@app.command()
 def shop(
     events: Annotated[list[Path], typer.Argument(help="JSON lines of recorded events.")],
     kafka: Kafka = None,
