@@ -50,7 +50,7 @@ class Logbook:
         self, customer: str, rule: str, at: int, outcome: str = "offered", **more: Any
     ) -> str:
         """A decision, with its offer when offered; answers the offer id."""
-        offer_id = more.pop("offer_id", f"o{len(self.decisions)}")
+        offer_id: str = more.pop("offer_id", f"o{len(self.decisions)}")
         book, kind = more.pop("book", "v1"), more.pop("kind", "cross_sell")
         valid_ms = more.pop("valid_ms", DAY)
         shared = {"offer_id": offer_id, "rule": rule, "rule_book": book, "kind": kind}

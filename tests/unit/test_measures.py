@@ -43,7 +43,7 @@ def shop(seed: int) -> Logbook:
 
 
 def _customer(log: Logbook, chance: random.Random, who: str, skus: list[str]) -> None:
-    groups = ({}, {"plan": "gold"}, {"plan": "iron"})
+    groups: list[dict[str, str]] = [{}, {"plan": "gold"}, {"plan": "iron"}]
     attributes = chance.choice(groups)
     if attributes:
         log.event("customer.profile_set", who, START, attributes=attributes)
@@ -238,11 +238,13 @@ def school(seed: int) -> Logbook:
             else:
                 fields = {"contract_id": who, "plan": name, "renews_at": "2027-03-31T00:00:00Z"}
                 log.event("contract.started", who, at, **fields)
-        attributes = {"referred_by": f"s{number - 1}"} if chance.random() < 0.3 else {}
+        attributes: dict[str, Any] = {}
+        if chance.random() < 0.3:
+            attributes["referred_by"] = f"s{number - 1}"
         result = chance.choice(("told", "event", "none"))
         passed = chance.random() < 0.6
         if result == "told":
-            attributes = {**attributes, "exam_passed": passed}
+            attributes["exam_passed"] = passed
         if attributes:
             log.event("customer.profile_set", who, at + DAY, attributes=attributes)
         if result == "event":

@@ -36,8 +36,8 @@ def test_each_offer_ends_in_exactly_one_outcome_and_counts_once_in_each_column(
     log.decide("late", "r", START + HOUR, "expired", offer_id=late, reason="stale")
     log.decide("open", "r", START + 10 * DAY, valid_ms=DAY)
     rule = log.report(tmp_path)["rules"]["r"]
-    steps = {name: rule[name] for name in ("made", "shown", "clicked", "accepted", "declined")}
-    assert steps == {"made": 9, "shown": 5, "clicked": 1, "accepted": 3, "declined": 1}
+    reached = {name: rule[name] for name in ("made", "shown", "clicked", "accepted", "declined")}
+    assert reached == {"made": 9, "shown": 5, "clicked": 1, "accepted": 3, "declined": 1}
     assert rule["complained"] == 2
     assert rule["ends"] == {
         "accepted": 2, "declined": 1, "complained": 1, "withdrawn": 1, "expired": 3, "open": 1,
