@@ -33,6 +33,7 @@ from triggers.rules import (
     TermsModel,
     TextModel,
 )
+from triggers.ruletemplates import expand
 from triggers.salesgates import Hesitated
 from triggers.segments import in_order
 from triggers.shapes import ASIDE, ROUNDS_MAX, Fault, Path, fault_of, is_echo, without
@@ -44,6 +45,14 @@ _HESITATION = frozenset({"checkout.plan_left", "offer.declined"})
 
 def compile_content(content: Mapping[str, Any]) -> compiled.Book | list[Fault]:
     """The book of a parsed content, or all its faults."""
+    expanded = expand(content)
+    found = _compiled(expanded.content)
+    if isinstance(found, compiled.Book):
+        return expanded.faults or found
+    return [*expanded.faults, *map(expanded.at_origin, found)]
+
+
+def _compiled(content: Mapping[str, Any]) -> compiled.Book | list[Fault]:
     faults: list[Fault] = []
     sound: Any = content
     for _ in range(ROUNDS_MAX):

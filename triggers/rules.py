@@ -13,9 +13,7 @@ from triggers.durations import parse_duration
 HORIZON_DAYS_MAX = 400
 #: Keys of the language that are not evaluated yet, by the model that would hold them.
 NOT_YET = {
-    "BookModel": frozenset({"templates"}),
-    "RuleModel": frozenset({"variants", "use", "with"}),
-    "Content": frozenset({"templates"}),
+    "RuleModel": frozenset({"variants"}),
 }
 
 RuleId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,64}$")]

@@ -153,4 +153,6 @@ _MODELS = (
     PerkModel,
     SeriesModel,
 )
-_KEYS = [(field.alias or name) for model in _MODELS for name, field in model.model_fields.items()]
+_KEYS = [
+    (field.alias or name) for model in _MODELS for name, field in model.model_fields.items()
+] + ["templates", "use", "with"]

@@ -120,13 +120,6 @@ def test_check_prints_one_fault_a_line_and_answers_1(capsys: pytest.CaptureFixtu
     assert all(line.count(":") >= 3 for line in lines)
 
 
-@pytest.mark.parametrize("key", ["templates: {}"])
-def test_what_is_not_supported_yet_is_refused_by_name(tmp_path: Path, key: str) -> None:
-    text = GOOD.replace("currency: JPY}", f"currency: JPY, {key}}}")
-    (fault,) = faults(write(tmp_path / "r", text))
-    assert fault.message == f"{key.partition(':')[0]} is not supported yet"
-
-
 def test_words_numbers_and_times_are_what_they_look_like(tmp_path: Path) -> None:
     quiet = "currency: JPY, quiet_hours: {from: 21:00, to: 08:00, channels: [email]}}"
     found = load_folder(write(tmp_path / "r", GOOD.replace("currency: JPY}", quiet)))
