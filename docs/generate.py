@@ -19,6 +19,7 @@ from triggers.events import CATALOG, EVENT_TYPES
 from triggers.gates import GATES
 from triggers.intervals import BANDS
 from triggers.measures import table_markdown
+from triggers.offerfacts import OFFER_VARIABLES
 from triggers.references import REFERENCES
 
 
@@ -27,6 +28,11 @@ def names() -> str:
     rows = ["| name | type |", "|---|---|"]
     rows += [f"| `{name}` | {variable.type} |" for name, variable in sorted(VARIABLES.items())]
     return "\n".join(rows)
+
+
+def offers() -> str:
+    """The names of the offer that an event is about."""
+    return ", ".join(f"`{name}` {variable.type}" for name, variable in OFFER_VARIABLES.items())
 
 
 def functions() -> str:
@@ -80,7 +86,13 @@ def references() -> str:
 
 
 TABLES = {
-    "rules.md": {"names": names, "functions": functions, "events": events, "gates": gates},
+    "rules.md": {
+        "names": names,
+        "offers": offers,
+        "functions": functions,
+        "events": events,
+        "gates": gates,
+    },
     "measures.md": {"measures": table_markdown, "bands": bands, "references": references},
     "operations.md": {"settings": settings, "metrics": metrics.table_markdown},
 }

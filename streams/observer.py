@@ -26,6 +26,11 @@ _NOTES = {
     "rule_paused": "rules_paused",
     "bundle_out_of_bounds": "candidates_out_of_bounds",
     "ladder_out_of_bounds": "candidates_out_of_bounds",
+    "offer_expired": "offers_run_out",
+    "feedback_unknown": "feedback_unknown",
+    "feedback_repeated": "feedback_repeated",
+    "feedback_contradicts": "feedback_contradicting",
+    "feedback_late": "feedback_late",
 }
 
 #: Gauges whose series come and go.

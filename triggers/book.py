@@ -120,6 +120,19 @@ class Price:
     set_minor: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class CoolOff:
+    """Silence for ``ms`` after a decline with one of ``reasons``.
+
+    ``over`` says whose decline counts: of the rule's own offers (``rule``), of those at its
+    placement (``placement``) or of any (``all``).
+    """
+
+    ms: int
+    reasons: tuple[str, ...] = ("not_needed",)
+    over: str = "rule"
+
+
 Texts = Mapping[str, Template]  # language -> text
 
 
@@ -157,6 +170,8 @@ class Rule:
     pause: Pause | None = None  # complaints that make the rule rest
     gate: Gate = field(default_factory=Gate)  # with what the book's adds
     holdout: Holdout | None = None
+    cool_off: tuple[CoolOff, ...] = ()  # the rule's own, and the book's where it sells
+    sales_wait: bool = False  # while its timer is pending, nothing is sold
     checks: tuple[tuple[str, Callable[[Any], bool]], ...] = ()  # gates that can bind, in order
     natural: Mapping[str, str] = field(default_factory=dict)  # of custom types in ``on``
     extras: Extras = NO_EXTRAS
@@ -179,7 +194,8 @@ class Book:
     far as the book uses it. ``recall_ms`` says how far back gates other than limits count offers,
     ``by_session`` whether one counts those of a session. ``custom`` are the event types that it
     declares. ``allowed`` may lie outside the bounds of prices; ``warnings`` are what ``check``
-    says of a book without faults.
+    says of a book without faults. ``sales_wait`` names the rules whose pending timers hold sales
+    back, ``sales_wait_for`` the events that arm them.
     """
 
     name: str
@@ -203,6 +219,8 @@ class Book:
     custom: Mapping[str, EventType] = field(default_factory=dict)
     allowed: Allowed = field(default_factory=Allowed)
     warnings: tuple["Fault", ...] = ()
+    sales_wait: frozenset[str] = frozenset()
+    sales_wait_for: frozenset[str] = frozenset()
 
 
 def make_book(
@@ -254,6 +272,8 @@ def make_book(
         bars={event_type: _barred_fields(rules) for event_type, rules in cancels.items()},
         holdout=holdout,
         recall_ms=max(map(_recall_ms, ordered), default=0),
+        sales_wait=frozenset(rule.id for rule in ordered if rule.sales_wait),
+        sales_wait_for=frozenset(kind for rule in ordered if rule.sales_wait for kind in rule.on),
         by_session=any(not f.window_ms for rule in ordered for f in rule.gate.fatigue),
     )
 

@@ -1,5 +1,6 @@
 """From a parsed rule book to the compiled one, with every fault named at its path."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
@@ -13,16 +14,20 @@ from pydantic import ValidationError
 
 from triggers import book as compiled
 from triggers.conditions import Condition, ExpressionError, Expressions, Value
-from triggers.context import FUNCTIONS, VARIABLES, Variable, event_variables
+from triggers.context import FUNCTIONS, VARIABLES, event_variables
 from triggers.customtypes import declare
 from triggers.durations import DailyWindow, parse_duration
 from triggers.errors import RuleError
 from triggers.events import CATALOG, EVENT_TYPES
 from triggers.extraskeys import allowed_of, check_message, compile_extras
+from triggers.feedbackkeys import cool_off_of, sales_wait_of, with_own_lines
 from triggers.gatecompiler import GateCompiler, holdout_of, merged
 from triggers.gatekeys import Gate, Holdout
 from triggers.gates import binding
+from triggers.kindchecks import check_kind
 from triggers.learningkeys import knowledge_of, pause_of, selections_min_of
+from triggers.names import Variable
+from triggers.offerfacts import offer_variables
 from triggers.pickkeys import check_price, compile_pick
 from triggers.retire import Dates, instant
 from triggers.rules import (
@@ -34,13 +39,13 @@ from triggers.rules import (
     TextModel,
 )
 from triggers.ruletemplates import expand
-from triggers.salesgates import Hesitated
 from triggers.segments import in_order
 from triggers.shapes import ASIDE, ROUNDS_MAX, Fault, Path, fault_of, is_echo, without
 from triggers.teaching import teachers
 from triggers.templates import TemplateError, compile_template
 
-_HESITATION = frozenset({"checkout.plan_left", "offer.declined"})
+#: A name that only the events in ``on`` bring along.
+_NAME_OF_EVENT = re.compile(r"unknown name (event|offer)\.")
 
 
 def compile_content(content: Mapping[str, Any]) -> compiled.Book | list[Fault]:
@@ -162,7 +167,8 @@ class _Compiler:
 
     def _scope(self, types: tuple[str, ...]) -> Expressions:
         if types not in self._scopes:
-            names = {**VARIABLES, **self._segments, **event_variables(types, self._types)}
+            names = {**VARIABLES, **self._segments, **offer_variables(types)}
+            names |= event_variables(types, self._types)
             self._names[types] = names
             self._scopes[types] = Expressions(names, FUNCTIONS)
         return self._scopes[types]
@@ -262,16 +268,17 @@ class _Compiler:
             pause=pause_of(model, self._model.book.pause_over, path, self._add),
             gate=self._gate(model, scope, path),
             holdout=self._holdout(model),
+            cool_off=cool_off_of(model, self._model.book.cool_off, path, self._add),
+            sales_wait=sales_wait_of(model, path, self._add),
         )
-        self._check_kind(model, path)
+        check_kind(model, self._model.book, path, self._add)
         check_price(model, path, self._add)
         check_message(model, path, self._add, self._warn)
         if misread:  # the names of an event that nobody knows are no further faults
-            kept = [f for f in self._faults[before:] if "unknown name event." not in f.message]
+            kept = [f for f in self._faults[before:] if not _NAME_OF_EVENT.search(f.message)]
             self._faults[before:] = kept
         rule = replace(rule, **self._once_per(model, path))
-        if rule.kind == "down_sell":
-            rule = replace(rule, when=(Hesitated(), *rule.when))
+        rule = with_own_lines(rule)
         return replace(rule, checks=binding(rule))
 
     def _compile_book_gate(self) -> Gate | None:
@@ -382,34 +389,6 @@ class _Compiler:
             message = f"{text!r} is not customer, about, always or a duration"
             self._add((*path, "once_per"), message)
             return {}
-
-    def _check_kind(self, model: RuleModel, path: Path) -> None:
-        if model.kind == "up_sell" and not any(
-            gate is not None and gate.value_realised is not None
-            for gate in (model.gate, self._model.book.gate)
-        ):
-            message = (
-                "an up_sell waits until the customer has felt the value of what is there: give "
-                "the rule or the book `gate: {value_realised: true}`"
-            )
-            self._add((*path, "kind"), message)
-        if model.kind == "down_sell" and not _HESITATION & set(model.on):
-            names = " or ".join(sorted(_HESITATION))
-            self._add((*path, "on"), f"a down_sell answers hesitation: {names}")
-        for place, limit in enumerate(model.limits):
-            window_ms = parse_duration(limit.in_).ms
-            binding = [
-                known
-                for known in self._model.book.limits
-                if model.kind in (known.kinds or compiled.SALES)
-                and known.channel in (None, model.channel)
-                and known.placement in (None, model.placement)
-                and parse_duration(known.in_).ms >= window_ms
-            ]
-            strictest = min(binding, key=lambda known: known.max, default=None)
-            if strictest is not None and limit.max > strictest.max:
-                message = f"is looser than the book's limit of {strictest.max} in {strictest.in_}"
-                self._add((*path, "limits", place, "max"), message)
 
 
 def _canonical(content: Mapping[str, Any]) -> bytes:

@@ -14,8 +14,9 @@ import msgspec
 from cel_expr_python import cel
 
 from triggers.celast import Node, read_tree, walk
-from triggers.context import Context, Function, Variable
+from triggers.context import Context
 from triggers.errors import EvalError, RuleError
+from triggers.names import Function, Variable
 from triggers.translate import PRESENT, Eval, Translator, Untranslated
 
 SOURCE_BYTES_MAX = 2048

@@ -7,7 +7,6 @@ A name maps to its CEL type, a getter and a presence test. Getters are plain fun
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +17,9 @@ from triggers.book import Book
 from triggers.catalog import UNKNOWN, Catalog, Product
 from triggers.durations import DAY_MS, parse_duration
 from triggers.events import EVENT_TYPES, EventType, Item
+from triggers.names import Function, Variable
+from triggers.offerfacts import FACTS
+from triggers.offerfacts import FUNCTIONS as OFFER_FUNCTIONS
 from triggers.rates import plan_abandonment, plan_selections
 from triggers.state import Cart, Checkout, Contract, Customer, Line, Order, pack_lines
 
@@ -119,29 +121,6 @@ def _find_cart(ctx: Context) -> Cart:
                 return cart
         return _NO_CART
     return carts[-1] if carts else _NO_CART
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """A name in expressions: ``type`` is int, double, string, bool, timestamp, list(string),
-    list(item) or map."""
-
-    type: str
-    get: Callable[[Context], Any]
-    has: Callable[[Context], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """A function in expressions; ``call`` gets the context and then the arguments.
-
-    ``check`` says at load what is wrong with a constant that stands at a place among them.
-    """
-
-    params: tuple[str, ...]
-    returns: str
-    call: Callable[..., Any]
-    check: Callable[[int, Any], str | None] = lambda place, constant: None
 
 
 def _var(kind: str, get: Callable[[Context], Any]) -> Variable:
@@ -263,6 +242,7 @@ VARIABLES: dict[str, Variable] = {
     "customer.offers_declined": _var("int", lambda c: c.customer.now.declined),
     "customer.last_decline_reason": _var("string", lambda c: c.customer.now.last_decline_reason),
     "customer.entered_by_downsell": _var("bool", lambda c: c.customer.now.entered_by_downsell),
+    **FACTS,
 }
 for _field, _kind in (
     ("sku", "string"),
@@ -304,6 +284,7 @@ FUNCTIONS: dict[str, Function] = {
         ("string",), "int", lambda c, plan: plan_selections(c.catalog.learned, plan, c.at)
     ),
     "bought": Function(("string",), "bool", lambda ctx, sku: sku in ctx.customer.owned),
+    **OFFER_FUNCTIONS,
 }
 
 

@@ -7,7 +7,7 @@ The order inside one event, each step seeing what the ones before it left:
 
 1. timers of this customer due at or before the event fire;
 2. a repeated event is dropped, another body under a known id is refused;
-3. the event changes the document;
+3. the event changes the document; feedback that has no effect gets no answer from rules;
 4. it cancels timers (``unless``), withdraws open offers (``withdraw_on``);
 5. rules that listen to it are judged or arm their timers; gates see the state before step 3;
 6. among the rules that may offer, the best for each placement wins.
@@ -22,6 +22,7 @@ from triggers.context import Context
 from triggers.decisions import Decision, Trigger, Withdrawal
 from triggers.events import Event
 from triggers.facts import APPLIERS, ZONED
+from triggers.feedback import HEARD, WITHDRAWN, close
 from triggers.gatekeys import SESSION_MS
 from triggers.ids import offer_id
 from triggers.judgement import Occurrence, Step, answer, arbitrate, clear, occur
@@ -80,6 +81,8 @@ def step(
         applier(customer, data, at, catalog)
     elif kind in ZONED:
         ZONED[kind](customer, data, at, book.timezone)
+    hear = HEARD.get(kind)
+    answered = hear is None or hear(customer, data, at, out.note)
     if at - now.seen_at >= SESSION_MS:
         now.session_at = at
     now.at = now.seen_at = at
@@ -88,12 +91,21 @@ def step(
         _cancel(customer, event, at, book, out)
     if kind in book.withdraws:
         _withdraw_open(customer, event, at, book, catalog, out)
-    if timed is not None and before is not None:
-        ctx = Context(data, kind, customer, at, book, catalog)
-        _judge(event, ctx, before, out)
-        if timed:
-            _arm(timed, event, ctx, out)
+    if timed is not None and before is not None and answered:
+        _answer(event, Context(data, kind, customer, at, book, catalog), before, out)
     return out
+
+
+def _answer(event: Event, ctx: Context, before: Before, out: Step) -> None:
+    """Let the rules that listen to the event decide, or arm their timers."""
+    book, kind = ctx.book, event.type
+    timed = book.timed[kind]
+    first = kind in book.sales_wait_for
+    if first:  # a follow-up that sales wait for: those that answer the same event wait too
+        _arm(timed, event, ctx, out)
+    _judge(event, ctx, before, out)
+    if timed and not first:
+        _arm(timed, event, ctx, out)
 
 
 def _forget(customer: Customer, gone: str, at: int, out: Step) -> None:
@@ -131,8 +143,7 @@ def _withdraw_open(
         if rule is None or not made.open or at > made.until:
             continue
         if same_thing(rule.about_field(made.event_type), made.about, event.data, customer):
-            made.open = False
-            customer.touch("offers")
+            close(customer, made, WITHDRAWN, at)
             _withdraw(customer, rule, made, event, at, book, catalog, out)
 
 

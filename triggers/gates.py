@@ -13,6 +13,7 @@ from triggers.before import Before
 from triggers.book import SALES, Limit, QuietHours, Rule
 from triggers.context import Context
 from triggers.durations import instant_of
+from triggers.feedback import cools_off, service_due
 from triggers.selection import Picked
 from triggers.state import Made
 
@@ -110,6 +111,10 @@ def _cooldown(case: Case) -> bool:
         last = ctx.customer.offers.last.get(rule.id)
         if last is not None and ctx.at - last < rule.cooldown_ms:
             return True
+    if rule.cool_off and cools_off(rule, ctx):
+        return True
+    if rule.kind in SALES and service_due(ctx):
+        return True
     return once_used(rule, ctx, case.about)
 
 

@@ -8,6 +8,7 @@ from triggers.book import Rule
 from triggers.context import Context
 from triggers.decisions import Decision, Offer, OfferItem, Trigger, Withdrawal
 from triggers.extras import message_of, perks_at, preselected, shown
+from triggers.feedback import expire
 from triggers.gates import (
     Case,
     anchor_of,
@@ -235,6 +236,7 @@ def _record(
     """Remember the offer; one without ``perks`` is a ghost, which a holdout kept back."""
     rule, at, about = occurrence.rule, ctx.at, occurrence.case.about
     offers = ctx.customer.offers
+    expire(ctx.customer, at, out.note)
     price = sum(item.quantity * item.offer_price for item in items)
     offers.made.append(
         Made(
@@ -248,9 +250,9 @@ def _record(
             at + rule.valid_for_ms,
             price,
             occurrence.trigger.event_type,
-            open=perks is not None,
             ghost=perks is None,
             perks=perks or [],
+            skus=[item.sku for item in items],
         )
     )
     if len(offers.made) > MAX_OFFERS:

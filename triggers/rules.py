@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from triggers.durations import parse_duration
+from triggers.fields import FeedbackReason
 
 HORIZON_DAYS_MAX = 400
 #: Keys of the language that are not evaluated yet, by the model that would hold them.
@@ -29,6 +30,11 @@ def _span(text: str) -> str:
     if parse_duration(text).ms > HORIZON_DAYS_MAX * 86_400_000:
         raise ValueError(f"{text} is longer than {HORIZON_DAYS_MAX}d")
     return text
+
+
+def _cooling(value: Any) -> Any:
+    """A plain duration stands for a cool-off after ``not_needed`` of the rule's own offers."""
+    return {"for": value} if isinstance(value, str) else value
 
 
 class _Model(BaseModel):
@@ -154,6 +160,19 @@ class GateModel(_Model):
         return {"share": value} if isinstance(value, str) else value
 
 
+class CoolOffModel(_Spans):
+    """``30d``, or ``{for: 30d, after: [not_needed, timing], over: placement}``."""
+
+    for_: str = Field(alias="for")
+    after_: list[FeedbackReason] = Field(["not_needed"], alias="after", min_length=1)
+    over: Literal["rule", "placement", "all"] = "rule"
+
+    @field_validator("after_", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
 class HoldoutModel(_Model):
     """``{share, salt}``: who is offered nothing, drawn by a digest."""
 
@@ -188,7 +207,10 @@ class BookModel(_Model):
     learn: LearnModel | None = None
     gate: GateModel | None = None
     holdout: HoldoutModel | None = None
+    cool_off: CoolOffModel | None = None
     allow: list[AllowModel] = []
+
+    _cool_off = field_validator("cool_off", mode="before")(_cooling)
 
     @field_validator("allow", mode="before")
     @classmethod
@@ -314,7 +336,11 @@ class RuleModel(_Spans):
     pause_over: PauseModel | None = None
     gate: GateModel | None = None
     holdout: HoldoutModel | None = None
+    cool_off: CoolOffModel | None = None
+    sales_wait: bool = False
     examples: list[dict[str, Any]] = []
+
+    _cool_off = field_validator("cool_off", mode="before")(_cooling)
 
     @field_validator("on", "unless", "arm_when", "when", "withdraw_on", mode="before")
     @classmethod

@@ -14,6 +14,7 @@ from triggers.rules import (
     BookModel,
     CeilingModel,
     Content,
+    CoolOffModel,
     FatigueModel,
     GateModel,
     HoldoutModel,
@@ -152,6 +153,7 @@ _MODELS = (
     MessageModel,
     PerkModel,
     SeriesModel,
+    CoolOffModel,
 )
 _KEYS = [
     (field.alias or name) for model in _MODELS for name, field in model.model_fields.items()

@@ -33,6 +33,7 @@ MAX_ORDERS = 50
 MAX_ORDER_LINES = 100
 MAX_OWNED = 300
 MAX_OFFERS = 50
+MAX_REFUSED = 100
 MAX_MARKS = 200
 MAX_BARS = 100
 MAX_VIEWS = 50
@@ -130,6 +131,8 @@ class Now(msgspec.Struct, array_like=True, gc=False):
     entered_by_downsell: bool = False
     session_at: int = 0  # when the latest session began
     held_until: int = 0  # when the first of the held offers may be sent
+    accepted_at: int = 0  # the last acceptance, and the last one of a down_sell
+    downsell_at: int = 0
 
 
 class Order(msgspec.Struct, array_like=True, gc=False):
@@ -156,7 +159,12 @@ class Order(msgspec.Struct, array_like=True, gc=False):
 
 
 class Made(msgspec.Struct, array_like=True, gc=False):
-    """An offer that was decided, as caps, cooldowns and withdrawals need it."""
+    """An offer that was decided, as caps, cooldowns, withdrawals and feedback need it.
+
+    ``fate`` is its one final outcome (accepted, declined, complained, withdrawn, expired), ``""``
+    while it is open; ``why`` the reason of a decline; ``seen`` 1 when it was shown, 2 when it was
+    clicked; ``answered`` that rules have had their turn at the answer.
+    """
 
     at: int
     offer_id: str
@@ -168,16 +176,28 @@ class Made(msgspec.Struct, array_like=True, gc=False):
     until: int
     price: int
     event_type: str
-    open: bool = True
     ghost: bool = False  # of a customer in a holdout: it was counted, never sent
     perks: list[tuple[str, int]] = []  # each with its end in ms
+    skus: list[str] = []
+    fate: str = ""
+    why: str = ""
+    ended_at: int = 0
+    seen: int = 0
+    answered: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Whether the offer has no outcome yet."""
+        return not self.fate and not self.ghost
 
 
 class Offers(msgspec.Struct, array_like=True, gc=False):
-    """Offers made (oldest first), and the instant of each cooling rule's last one."""
+    """Offers made (oldest first), the instant of each cooling rule's last one, and when the
+    customer last refused what for which reason (:func:`triggers.feedback.refused_key`)."""
 
     made: list[Made] = []
     last: dict[str, int] = {}
+    refused: dict[str, int] = {}
 
 
 class Armed(msgspec.Struct, array_like=True, gc=False):
