@@ -17,6 +17,10 @@ from streams.settings import Settings
 from triggers.context import FUNCTIONS, VARIABLES, event_variables
 from triggers.events import CATALOG, EVENT_TYPES
 from triggers.gates import GATES
+from triggers.intervals import BANDS
+from triggers.measures import table_markdown
+from triggers.offerfacts import OFFER_VARIABLES
+from triggers.references import REFERENCES
 
 
 def names() -> str:
@@ -24,6 +28,11 @@ def names() -> str:
     rows = ["| name | type |", "|---|---|"]
     rows += [f"| `{name}` | {variable.type} |" for name, variable in sorted(VARIABLES.items())]
     return "\n".join(rows)
+
+
+def offers() -> str:
+    """The names of the offer that an event is about."""
+    return ", ".join(f"`{name}` {variable.type}" for name, variable in OFFER_VARIABLES.items())
 
 
 def functions() -> str:
@@ -62,8 +71,29 @@ def settings() -> str:
     return "\n".join(rows)
 
 
+def bands() -> str:
+    """The statuses of a rule, in the order in which they are looked at."""
+    rows = ["| status | when | what to do |", "|---|---|---|"]
+    rows += [f"| `{band.status}` | {band.holds_when} | {band.remedy} |" for band in BANDS]
+    return "\n".join(rows)
+
+
+def references() -> str:
+    """Published figures, which are no results."""
+    rows = ["| figure | of | use |", "|---|---|---|"]
+    rows += [f"| {one.figure} | {one.of} | {one.use} |" for one in REFERENCES]
+    return "\n".join(rows)
+
+
 TABLES = {
-    "rules.md": {"names": names, "functions": functions, "events": events, "gates": gates},
+    "rules.md": {
+        "names": names,
+        "offers": offers,
+        "functions": functions,
+        "events": events,
+        "gates": gates,
+    },
+    "measures.md": {"measures": table_markdown, "bands": bands, "references": references},
     "operations.md": {"settings": settings, "metrics": metrics.table_markdown},
 }
 

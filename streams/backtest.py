@@ -17,7 +17,7 @@ import msgspec
 
 from streams.codec import LineDoor
 from streams.deadletters import dead_letter_line
-from streams.history import Line, read_lines
+from streams.history import Line, read_lines, topics_of
 from triggers.book import Book
 from triggers.catalog import Catalog
 from triggers.durations import to_ms
@@ -25,6 +25,7 @@ from triggers.engine import advance, step
 from triggers.errors import Refused
 from triggers.events import CatalogEvent
 from triggers.judgement import Step
+from triggers.learned import Tally
 from triggers.state import Customer
 
 Progress = Callable[[int, int], None]  # events so far, instant in ms
@@ -38,8 +39,10 @@ class Replay:
     def __init__(self, book: Book, write: Callable[[Step], None]) -> None:
         self.book = book
         self.catalog = Catalog()
+        self.door = LineDoor(book.custom)
         self.customers: dict[str, Customer] = {}
         self._write = write
+        self._tally = Tally()
         self._heap: list[tuple[int, str]] = []
         self._due: dict[str, int] = {}
 
@@ -51,8 +54,7 @@ class Replay:
             customer = self.customers[event.subject] = Customer(event.subject)
         out = step(customer, event, at_ms, self.book, self.catalog, checksum)
         self._schedule(customer)
-        if out.decisions:
-            self._write(out)
+        self._handle(out)
         return not out.conflict
 
     def fire(self, up_to_ms: int) -> None:
@@ -67,8 +69,13 @@ class Replay:
             advance(customer, due_ms, self.book, self.catalog, out)
             self._due.pop(customer_id, None)
             self._schedule(customer)
-            if out.decisions:
-                self._write(out)
+            self._handle(out)
+
+    def _handle(self, out: Step) -> None:
+        if out.decisions:
+            self._write(out)
+        if out.learnt:
+            self._tally.share(self.catalog.learned, 0, out.learnt)
 
     def _schedule(self, customer: Customer) -> None:
         due_ms = customer.due_ms()
@@ -132,11 +139,11 @@ def run_backtest(
         output = _Output(out, stack)
         replay = Replay(book, output.write)
         count = last_ms = 0
-        for line in _up_to(read_lines(events), until_ms):
+        for line in _up_to(read_lines(events, topics_of(book.custom)), until_ms):
             count += 1
             last_ms = max(last_ms, line.at_ms)
             try:
-                _apply(replay, line)
+                apply_line(replay, line)
             except Refused as refused:
                 output.refuse(refused, line)
             if progress is not None and count % _REPORT_EVERY == 0:
@@ -158,11 +165,9 @@ def _up_to(lines: Iterator[Line], until_ms: int | None) -> Iterator[Line]:
         yield line
 
 
-_DOOR = LineDoor()
-
-
-def _apply(replay: Replay, line: Line) -> None:
-    event = _DOOR.decode(line.value)
+def apply_line(replay: Replay, line: Line) -> None:
+    """Decode one line and apply it, the catalogue's too; raises `Refused`."""
+    event = replay.door.decode(line.value)
     if isinstance(event, CatalogEvent):
         replay.fire(line.at_ms)
         replay.catalog.apply(event.type, event.subject, event.data)

@@ -8,27 +8,62 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from streams.rulefiles import load_folder
+from streams.catalogcheck import check_catalog
+from streams.rulefiles import Source, read_folder
+from streams.scenariorun import run_scenario
+from streams.scenarios import Scenario, read_scenarios
+from streams.scenariotest import report
 from triggers.book import Book
 
 
 def run_check(directory: Path, as_json: bool = False, catalog: Path | None = None) -> int:
     """Check a rule book's folder; 0 when it has no fault, else 1.
 
-    Faults go to standard error as ``file:line:column: message``, one a line, all at once.
+    Faults go to standard error as ``file:line:column: message``, one a line, all at once;
+    warnings, which fail nothing, as ``file:line:column: warning: message``. ``catalog`` is a JSONL
+    file whose sets, ladders and preselected plans are checked too.
     """
-    found = load_folder(directory)
-    if not isinstance(found, Book):
-        for fault in found:
-            print(fault, file=sys.stderr)
+    source = read_folder(directory)
+    found = source.book()
+    faults = [str(fault) for fault in found] if not isinstance(found, Book) else []
+    examples = 0
+    if isinstance(found, Book):
+        examples, faults = _run_examples(directory, source, found)
+        faults += [] if catalog is None else check_catalog(catalog, found)
+    warnings = _warnings(source, found) if isinstance(found, Book) else []
+    for line in warnings:
+        print(line, file=sys.stderr)
+    if not isinstance(found, Book) or faults:
+        for line in faults:
+            print(line, file=sys.stderr)
         if as_json:
-            print(json.dumps({"faults": len(found)}))
+            print(json.dumps({"faults": len([line for line in faults if line[:1] != " "])}))
         return 1
     if as_json:
-        print(json.dumps({"faults": 0, "rules": len(found.rules), "digest": found.digest}))
+        figures = {"faults": 0, "rules": len(found.rules), "examples": examples}
+        figures["warnings"] = len(warnings)
+        print(json.dumps({**figures, "digest": found.digest}))
     else:
         _show(found)
     return 0
+
+
+def _warnings(source: Source, book: Book) -> list[str]:
+    found = sorted(source.at(warning) for warning in book.warnings)
+    return [f"{f.file}:{f.line}:{f.column}: warning: {f.message}" for f in found]
+
+
+def _run_examples(directory: Path, source: Source, book: Book) -> tuple[int, list[str]]:
+    """How many examples the rules carry, and the lines about those that do not hold.
+
+    Scenario files are checked for their shape only; ``tsuide test`` runs them.
+    """
+    found = read_scenarios(directory, source)
+    lines = [str(each) for each in found if not isinstance(each, Scenario)]
+    examples = [each for each in found if isinstance(each, Scenario) and each.path[0] == "rules"]
+    for each in examples:
+        lines += report(run_scenario(book, each))
+    return len(examples), lines
 
 
 def _show(book: Book) -> None:

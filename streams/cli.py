@@ -85,12 +85,29 @@ def demo(
 @app.command()
 def check(
     directory: Annotated[Path, typer.Argument(help="Folder of the rule book.")],
+    catalog: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Catalogue events, JSONL: check prices."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check a rule book: every fault with file, line and column."""
     from streams.check import run_check
 
-    raise typer.Exit(run_check(directory, as_json))
+    raise typer.Exit(run_check(directory, as_json, catalog))
+
+
+@app.command("test")
+def scenarios(
+    directory: Annotated[Path, typer.Argument(help="A rule book, or a folder of several.")],
+    only: Annotated[str, typer.Option("-k", "--only", help="Part of the ids to run.")] = "",
+    covers: Annotated[str, typer.Option(help="Only what covers this row.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Run the scenarios and examples of every rule book below a folder."""
+    from streams.scenariotest import run_tests
+
+    raise typer.Exit(run_tests(directory, as_json, only, covers))
 
 
 @app.command()
@@ -115,6 +132,45 @@ def backtest(
 
 
 @app.command()
+def report(
+    events: Annotated[list[Path] | None, typer.Option(help="JSON lines; more may follow.")] = None,
+    decisions: Annotated[Path | None, typer.Option(help="decisions.jsonl of a backtest.")] = None,
+    offers: Annotated[Path | None, typer.Option(help="offers.jsonl of a backtest.")] = None,
+    more: Annotated[list[Path] | None, typer.Argument(help="Further event files.")] = None,
+    kafka: Kafka = None,
+    prefix: Prefix = None,
+    days: Annotated[int, typer.Option(min=1, max=365, help="An order counts for so long.")] = 7,
+    by: Annotated[str | None, typer.Option(help="An attribute: groups of customers.")] = None,
+    measures: Annotated[bool, typer.Option("--measures", help="Say what is measured.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What became of offers, what they changed, and the named measures."""
+    from streams.errors import UsageError
+    from streams.report import Source, print_measures, print_report, run_report
+
+    if measures:
+        print_measures()
+        return
+    source: Source
+    if events and decisions and offers and kafka is None:
+        from streams.reportentries import Files
+
+        files = [*events, *(more or ())]
+        for file in (*files, decisions, offers):
+            if not file.is_file():
+                raise UsageError(f"{file}: no such file")
+        source = Files(files, [offers], [decisions])
+    elif events or decisions or offers or more:
+        raise UsageError("report: --events, --decisions and --offers together, or --kafka alone")
+    else:
+        from streams.reporttopics import Topics
+        from streams.settings import load_settings
+
+        source = Topics(load_settings(kafka=kafka, prefix=prefix))
+    print_report(run_report(source, days, by), as_json)
+
+
+@app.command()
 def shop(
     events: Annotated[list[Path], typer.Argument(help="JSON lines of recorded events.")],
     kafka: Kafka = None,
@@ -123,16 +179,20 @@ def shop(
     speed: Annotated[float | None, typer.Option(help="Recorded seconds a second.")] = None,
     rate: Annotated[float | None, typer.Option(help="Events a second instead.")] = None,
     now: Annotated[bool, typer.Option("--now", help="Events happen as they are sent.")] = False,
+    rules: Rules = None,
     as_json: Json = False,
 ) -> None:
-    """Replay recorded events into Kafka."""
+    """Replay recorded events into Kafka; custom event types are those of the rule book."""
+    from streams.history import topics_of
     from streams.recorded import read_events
+    from streams.rulefiles import load_book
     from streams.settings import load_settings
     from streams.shop import Shop
 
-    settings = load_settings(kafka=kafka, prefix=prefix, partitions=partitions)
+    settings = load_settings(kafka=kafka, prefix=prefix, partitions=partitions, rules=rules)
     seller = Shop(settings.kafka, settings.prefix, settings.partitions)
-    sent = seller.run(read_events(events), speed, rate=rate, now=now)
+    custom = topics_of(load_book(settings.rules).custom) if settings.rules else {}
+    sent = seller.run(read_events(events, custom), speed, rate=rate, now=now)
     _print(sent._asdict(), as_json)
 
 

@@ -23,7 +23,9 @@ from rich.live import Live
 
 from streams.embedded import EmbeddedKafka, EmbeddedStore, free_port
 from streams.errors import StreamsError, UsageError
+from streams.history import topics_of
 from streams.picture import draw
+from streams.rulefiles import load_book
 from streams.scrape import Figures, read_figures
 from streams.settings import Settings, load_settings
 from streams.shop import Shop, read_events
@@ -214,7 +216,8 @@ class _Shop:
     def _run(self) -> None:
         shop = Shop(self.kafka, partitions=PARTITIONS)
         try:
-            events = read_events(history_files(self.options.history))
+            custom = topics_of(load_book(self.options.rules).custom)
+            events = read_events(history_files(self.options.history), custom)
             shop.run(events, self.options.speed, self._stop, self._progress)
         except BaseException as error:  # noqa: BLE001 - handed to the main thread by check()
             self._error = error

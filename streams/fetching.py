@@ -190,7 +190,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             if not has_records:
                 # A broker that does not wait for records, or answers with an error at once,
                 # would otherwise be asked again at once, a whole core long.
-                await asyncio.sleep(sent_s + EMPTY_FETCH_MS_MIN / 1000 - time.monotonic())
+                # When aiokafka closes, it cancels this and expects an answer, not an exception:
+                # one would end the thread, and the worker's stop would wait its whole time for it.
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(sent_s + EMPTY_FETCH_MS_MIN / 1000 - time.monotonic())
             return has_records
 
         fetcher._proc_fetch_request = timed

@@ -2,14 +2,14 @@
 
 import gzip
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from triggers.events import CATALOG, EVENT_TYPES, TOPICS
+from triggers.events import CATALOG, EVENT_TYPES, TOPICS, EventType
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -51,7 +51,7 @@ def open_lines(path: Path) -> Iterator[bytes]:
             yield kept.rstrip(b"\r\n")
 
 
-def _read(path: Path, index: int) -> Iterator[Line]:
+def _read(path: Path, index: int, ranks: Mapping[str, int]) -> Iterator[Line]:
     name = str(path)
     at_ms = 0
     for number, value in enumerate(open_lines(path), start=1):
@@ -63,12 +63,21 @@ def _read(path: Path, index: int) -> Iterator[Line]:
             if head.time.tzinfo is not None:
                 # Inside a file the order of lines is kept even where times go back.
                 at_ms = max(at_ms, (head.time - _EPOCH) // _MILLISECOND)
-            rank = _RANK_BY_TYPE.get(head.type, _UNKNOWN_RANK)
+            rank = ranks.get(head.type, _UNKNOWN_RANK)
         except (msgspec.DecodeError, UnicodeDecodeError):
             pass  # the door will say what is wrong with it, at the time of the line before
         yield Line(at_ms, rank, index, number, name, value)
 
 
-def read_lines(paths: Iterable[Path]) -> Iterator[Line]:
-    """All lines of ``paths``, merged by time; equal times by topic, then file, then line."""
-    return heapq.merge(*(_read(path, index) for index, path in enumerate(paths)))
+def topics_of(custom: Mapping[str, EventType]) -> dict[str, str]:
+    """Type name -> topic of the types that a rule book declares."""
+    return {name: declared.topic for name, declared in custom.items()}
+
+
+def read_lines(paths: Iterable[Path], custom: Mapping[str, str] | None = None) -> Iterator[Line]:
+    """All lines of ``paths``, merged by time; equal times by topic, then file, then line.
+
+    ``custom`` names the topics of types that a rule book declares.
+    """
+    ranks = {**{name: _RANKS[topic] for name, topic in (custom or {}).items()}, **_RANK_BY_TYPE}
+    return heapq.merge(*(_read(path, index, ranks) for index, path in enumerate(paths)))

@@ -10,6 +10,7 @@ from streams.metrics import PROCESS, Metrics
 from triggers.book import Book
 from triggers.decisions import Decision, Offer, Withdrawal
 from triggers.judgement import Step
+from triggers.rates import resting
 
 if TYPE_CHECKING:
     from streams.intake import Intake
@@ -22,7 +23,18 @@ _NOTES = {
     "timer_cancelled": "timers_cancelled",
     "when_false": "conditions_false",
     "repeated": "events_repeated",
+    "rule_paused": "rules_paused",
+    "bundle_out_of_bounds": "candidates_out_of_bounds",
+    "ladder_out_of_bounds": "candidates_out_of_bounds",
+    "offer_expired": "offers_run_out",
+    "feedback_unknown": "feedback_unknown",
+    "feedback_repeated": "feedback_repeated",
+    "feedback_contradicts": "feedback_contradicting",
+    "feedback_late": "feedback_late",
 }
+
+#: Gauges whose series come and go.
+_COME_AND_GO = ("lag_records", "outbox_records", "timers_pending", "merge_blocked", "rule_rests")
 
 
 class WorkerObserver:
@@ -143,7 +155,8 @@ class WorkerObserver:
         metrics.set("partitions_owned", value=len(partitions))
         metrics.set("catalog_version", value=world.catalog.version)
         metrics.set("cache_customers", value=sum(p.cached for p in partitions))
-        for name in ("lag_records", "outbox_records", "timers_pending", "merge_blocked"):
+        metrics.set("learned_entries", value=len(world.catalog.learned))
+        for name in _COME_AND_GO:
             metrics.forget(name)
         blocked: Counter[str] = Counter()
         buffered: Counter[str] = Counter()
@@ -159,11 +172,13 @@ class WorkerObserver:
             metrics.set("merge_blocked", topic, value=min(1, count))
         for topic, count in buffered.items():
             metrics.set("buffered_records", topic, value=count)
+        for rule in resting(world.book.rules.values(), world.catalog.learned, now_ms):
+            metrics.set("rule_rests", rule, value=1)
         self._condition_errors(world.book)
 
     def _condition_errors(self, book: Book) -> None:
         for rule in book.rules.values():
-            total = sum(_errors((*rule.when, *rule.arm_when)))
+            total = sum(_errors((*rule.when, *rule.arm_when, rule.gate.value)))
             key = f"{book.digest}/{rule.id}"
             if total > self._errors[key]:
                 self._metrics.add("condition_errors", rule.id, amount=total - self._errors[key])

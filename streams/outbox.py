@@ -16,6 +16,7 @@ from typing import Protocol
 import msgspec
 
 from streams.clock import wall_ms
+from streams.topics import LEARNED
 
 #: Entries that wait for acknowledgement before the partition stops taking new records.
 ENTRIES_MAX = 16
@@ -163,7 +164,7 @@ class Relay:
             *(
                 self._sender.send_batch(
                     self._prefix + topic,
-                    self._partition,
+                    0 if topic == LEARNED else self._partition,
                     [(r.key, r.value, r.headers, now) for r in by_topic[topic]],
                 )
                 for topic in topics

@@ -13,6 +13,7 @@ from zlib import crc32
 
 from streams.clock import wall_ms
 from streams.deadletters import dead_letter
+from streams.learning import Learner
 from streams.merge import FetchState, Merge
 from streams.outbox import Outgoing, Relay, pack
 from streams.sending import LateCheck, hold, take_held
@@ -67,6 +68,7 @@ class Partition:
         self._call = meta.number
         self._merge = Merge(tuple(topics), world.settings.buffer_records)
         self._cache: dict[str, Customer] = {}
+        self._learner = Learner(number, world.store)
         self._wake = asyncio.Event()
         self._stopping = False
         self._next_due: int | None = None  # None: ask the store
@@ -139,6 +141,8 @@ class Partition:
             self._wake.clear()
             if not await self.turn():
                 await self._pause()
+        if self._learner.waiting:
+            await self._commit(_Work(self._world.book), last=True)
 
     async def _pause(self) -> None:
         try:
@@ -159,7 +163,8 @@ class Partition:
         await self.relay.room()
         records = self._merge.take(world.settings.batch_records)
         due = await self._due_customers()
-        if not records and not due and not self._holds:
+        idle = not records and not due and not self._holds
+        if idle and not self._learner.ready(world.clock.now_ms()):
             return False
         work = _Work(world.book)
         if records:
@@ -226,6 +231,7 @@ class Partition:
             by_customer.setdefault(event.subject, []).append(place)
         order: list[int] = []  # the place of the event behind each decision
         offer_order: list[int] = []
+        fact_order: list[int] = []
         for subject, places in by_customer.items():
             customer = work.changed[subject] = self._cache[subject]
             for place in places:
@@ -237,7 +243,10 @@ class Partition:
                 if len(out.decisions) > len(order):
                     order += [place] * (len(out.decisions) - len(order))
                     offer_order += [place] * (len(out.offers) - len(offer_order))
+                if len(out.learnt) > len(fact_order):
+                    fact_order += [place] * (len(out.learnt) - len(fact_order))
         out.decisions[:] = _in_order(out.decisions, order)
+        out.learnt[:] = _in_order(out.learnt, fact_order)
         out.offers[:] = _in_order(out.offers, offer_order)
 
     def _refuse(self, reason: str, detail: str, topic: str, record: Any, work: _Work) -> None:
@@ -292,7 +301,7 @@ class Partition:
 
     # -- the atomic step -------------------------------------------------------------------
 
-    async def _commit(self, work: _Work) -> None:
+    async def _commit(self, work: _Work, last: bool = False) -> None:
         world = self._world
         docs: dict[tuple[bytes, str], bytes] = {}
         due: dict[bytes, int | None] = {}
@@ -308,6 +317,11 @@ class Partition:
                     self._next_due = due_ms
         records = _outgoing(work.out)
         records += work.records
+        if work.out.learnt or self._learner.waiting:
+            now_ms = world.clock.now_ms()
+            sums, news = await self._learner.learn(work.out.learnt, now_ms, everything=last)
+            docs.update(sums)
+            records += news
         relay = self.relay
         trim_to = relay.done if relay.done > relay.trimmed else None
         batch = Batch(

@@ -53,7 +53,7 @@ def read_events(
     a line that is no event or of a type without a topic.
     """
     topics = {name: kind.topic for name, kind in EVENT_TYPES.items()} | dict(custom_types or {})
-    for line in read_lines(Path(path) for path in paths):
+    for line in read_lines((Path(path) for path in paths), custom_types):
         try:
             envelope = _envelope(line.value)
             key = _catalog_key(envelope) if envelope.type.startswith("catalog.") else ""

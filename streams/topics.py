@@ -27,6 +27,8 @@ DEFAULT_CHANNELS = ("call", "email", "onsite", "push", "sales", "sms")
 
 DECISIONS = "decisions"
 DEAD_LETTERS = "dead-letters"
+#: Between partitions: what each learnt across its customers (``streams.learning``).
+LEARNED = "learned"
 
 _EVER = "-1"
 _ANY_MS = str(2**63 - 1)
@@ -72,6 +74,7 @@ def plan_topics(book: Book | None, partitions: int, history: bool) -> list[Plan]
     catalog = {**inward, "cleanup.policy": "compact"}
     return [
         Plan(CATALOG, 1, catalog),
+        Plan(LEARNED, 1, {"cleanup.policy": "compact"}),
         *(Plan(topic, partitions, inward) for topic in TOPICS),
         *(Plan(topic, partitions, outward) for topic in output_topics(book)),
     ]
@@ -137,11 +140,14 @@ def check_topics(settings: Settings, book: Book | None) -> int:
 
 def topic_faults(settings: Settings, book: Book | None, counts: Mapping[str, int]) -> list[str]:
     """What stands against a start, given the partition count of each topic in Kafka."""
-    wanted = [settings.topic(name) for name in (CATALOG, *TOPICS, *output_topics(book))]
+    wanted = [settings.topic(name) for name in (CATALOG, LEARNED, *TOPICS, *output_topics(book))]
     faults = [f"topic {name} is missing" for name in wanted if name not in counts]
-    if counts.get(wanted[0], 1) != 1:
-        faults.append(f"topic {wanted[0]} has {counts[wanted[0]]} partitions and must have 1")
-    present = {name: counts[name] for name in wanted[1:] if name in counts}
+    faults += [
+        f"topic {name} has {counts[name]} partitions and must have 1"
+        for name in wanted[:2]
+        if counts.get(name, 1) != 1
+    ]
+    present = {name: counts[name] for name in wanted[2:] if name in counts}
     if len(set(present.values())) > 1:
         listing = ", ".join(f"{name} {count}" for name, count in sorted(present.items()))
         faults.append(f"partition counts differ: {listing}")

@@ -23,6 +23,7 @@ from streams.clock import make_clock, wall_ms
 from streams.codec import Door
 from streams.errors import PreconditionError, StreamsError, UsageError
 from streams.intake import Intake
+from streams.learning import LearnedReader
 from streams.observer import WorkerObserver
 from streams.rulefiles import RuleFolder
 from streams.settings import Settings
@@ -65,6 +66,7 @@ class _Worker:
         self._settings = settings
         self._folder = RuleFolder(rules)
         self._tasks: list[asyncio.Task[None]] = []
+        self._partitions = settings.partitions
 
     async def run(self) -> int:
         """Start everything, run until told to stop, and stop everything."""
@@ -75,14 +77,23 @@ class _Worker:
         outputs = output_topics(book)
         partitions = check_topics(settings, book)
         settings = settings.model_copy(update={"partitions": partitions})
+        self._partitions = partitions
         clock = make_clock(settings.clock)
-        door = Door(partitions)
+        door = Door(partitions, book.custom)
         world = World(store, door, book, Catalog(), clock, observer, settings)
         reader = CatalogReader(
             settings.kafka_options(), settings.prefix, world.catalog, door, observer.dead_letter
         )
         count = await reader.read_whole()
         log.info("catalogue read", records=count, skus=len(world.catalog.skus()))
+        learned = LearnedReader(
+            settings.kafka_options(),
+            settings.prefix,
+            world.catalog.learned,
+            observer.dead_letter,
+            lambda: (world.book, clock.now_ms()),
+        )
+        await learned.read_whole()
         app: App
 
         async def crash(error: BaseException) -> None:
@@ -94,6 +105,7 @@ class _Worker:
         web = WebServer(settings, lambda: _status(intake, app), observer)
         await web.start()
         self._begin(self._guard(reader.follow(), crash), "catalogue")
+        self._begin(self._guard(learned.follow(), crash), "learned")
         self._begin(self._guard(self._watch_stall(intake), crash), "watchdog")
         self._begin(self._guard(self._watch_rules(world, observer), crash), "rules")
         gc.collect()
@@ -106,6 +118,7 @@ class _Worker:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await reader.stop()
+            await learned.stop()
             await web.stop()
             await store.close()
 
@@ -153,6 +166,7 @@ class _Worker:
             if book is not None and book.digest != world.book.digest:
                 # Partitions read the book once for each batch, so it changes between two.
                 world.book = book
+                world.door = Door(self._partitions, book.custom)
                 observer.book_changed(book)
                 log.info("rule book in force", digest=book.digest, rules=len(book.rules))
             observer.book_faults(len(self._folder.faults))

@@ -8,11 +8,18 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from triggers.bounds import Allowed
 from triggers.durations import DailyWindow, Duration
-from triggers.events import CUSTOMER, EVENT_TYPES
+from triggers.events import CUSTOMER, EVENT_TYPES, EventType
+from triggers.extras import NONE as NO_EXTRAS
+from triggers.extras import Extras
+from triggers.gatekeys import DOWNSELL_WAIT_MS, Gate, Holdout
+from triggers.rates import SELECTED_MIN, Pause
+from triggers.teaching import Teacher
 
 if TYPE_CHECKING:
     from triggers.context import Context
+    from triggers.shapes import Fault
 
 SALES = frozenset({"cross_sell", "up_sell", "down_sell"})
 KINDS = SALES | {"follow_up"}
@@ -96,8 +103,12 @@ class Pick:
     value: Value | None = None  # an expression: a sku, skus or items
     sku: str = ""  # for ``sku``
     amount: int = 0  # for ``closes_gap_to``, minor units
-    source: str = ""  # ``from`` of ``closes_gap_to``: "complements" (of the cart) or "catalog"
+    source: str = ""  # ``from`` of ``closes_gap_to``: "complements", or a pick that is learnt
     max: int = 1
+    min_support: int = 1  # of what is learnt: how often a pair must have been seen
+    features: Value | None = None  # tags of which a candidate must have one
+    exclude: frozenset[str] = frozenset()  # categories and families that are never offered
+    leave_out_owned: bool = False  # of a set: the rest of it alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +118,19 @@ class Price:
     kind: str = "list"
     off_permille: int = 0
     set_minor: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CoolOff:
+    """Silence for ``ms`` after a decline with one of ``reasons``.
+
+    ``over`` says whose decline counts: of the rule's own offers (``rule``), of those at its
+    placement (``placement``) or of any (``all``).
+    """
+
+    ms: int
+    reasons: tuple[str, ...] = ("not_needed",)
+    over: str = "rule"
 
 
 Texts = Mapping[str, Template]  # language -> text
@@ -143,13 +167,21 @@ class Rule:
     reason: Texts = field(default_factory=dict)
     message: Mapping[str, Texts] = field(default_factory=dict)
     terms: Mapping[str, Mapping[str, str]] | None = None
+    pause: Pause | None = None  # complaints that make the rule rest
+    gate: Gate = field(default_factory=Gate)  # with what the book's adds
+    holdout: Holdout | None = None
+    cool_off: tuple[CoolOff, ...] = ()  # the rule's own, and the book's where it sells
+    sales_wait: bool = False  # while its timer is pending, nothing is sold
+    checks: tuple[tuple[str, Callable[[Any], bool]], ...] = ()  # gates that can bind, in order
+    natural: Mapping[str, str] = field(default_factory=dict)  # of custom types in ``on``
+    extras: Extras = NO_EXTRAS
 
     def about_field(self, event_type: str) -> str:
         """The payload field that says what the rule is about when ``event_type`` triggers it."""
         if self.about is not None:
             return self.about
         known = EVENT_TYPES.get(event_type)
-        return known.about if known is not None else CUSTOMER
+        return known.about if known is not None else self.natural.get(event_type, CUSTOMER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +190,12 @@ class Book:
 
     ``immediate`` and ``timed`` are the two halves of ``by_event``, each rule with the field that
     says what it is about at such an event. ``bars`` tells of each ``unless`` event which fields
-    the timer rules that name it are about.
+    the timer rules that name it are about. ``learning`` is what events teach across customers, as
+    far as the book uses it. ``recall_ms`` says how far back gates other than limits count offers,
+    ``by_session`` whether one counts those of a session. ``custom`` are the event types that it
+    declares. ``allowed`` may lie outside the bounds of prices; ``warnings`` are what ``check``
+    says of a book without faults. ``sales_wait`` names the rules whose pending timers hold sales
+    back, ``sales_wait_for`` the events that arm them.
     """
 
     name: str
@@ -174,6 +211,16 @@ class Book:
     cancels: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     withdraws: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     bars: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    learning: Mapping[str, tuple[Teacher, ...]] = field(default_factory=dict)
+    selections_min: int = SELECTED_MIN
+    holdout: Holdout | None = None
+    recall_ms: int = 0
+    by_session: bool = False
+    custom: Mapping[str, EventType] = field(default_factory=dict)
+    allowed: Allowed = field(default_factory=Allowed)
+    warnings: tuple["Fault", ...] = ()
+    sales_wait: frozenset[str] = frozenset()
+    sales_wait_for: frozenset[str] = frozenset()
 
 
 def make_book(
@@ -184,6 +231,7 @@ def make_book(
     rules: list[Rule],
     limits: tuple[Limit, ...] = (),
     quiet_hours: QuietHours | None = None,
+    holdout: Holdout | None = None,
 ) -> Book:
     """Index ``rules`` (ids unique) into a :class:`Book`."""
     ordered = sorted(map(_settled, rules), key=lambda rule: rule.id)
@@ -222,7 +270,17 @@ def make_book(
         cancels=cancels,
         withdraws=index(lambda rule: rule.withdraw_on),
         bars={event_type: _barred_fields(rules) for event_type, rules in cancels.items()},
+        holdout=holdout,
+        recall_ms=max(map(_recall_ms, ordered), default=0),
+        sales_wait=frozenset(rule.id for rule in ordered if rule.sales_wait),
+        sales_wait_for=frozenset(kind for rule in ordered if rule.sales_wait for kind in rule.on),
+        by_session=any(not f.window_ms for rule in ordered for f in rule.gate.fatigue),
     )
+
+
+def _recall_ms(rule: Rule) -> int:
+    spans = [limit.window_ms for limit in rule.gate.fatigue]
+    return max([*spans, DOWNSELL_WAIT_MS if rule.kind == "down_sell" else 0])
 
 
 def _settled(rule: Rule) -> Rule:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from triggers.events import Tombstone
+from triggers.learned import View
+from triggers.shelves import Shelves
 
 
 @dataclass(slots=True)
@@ -25,7 +27,7 @@ class Product:
     requires: tuple[str, ...] = ()
     margin: float = 1.0
     benefit: dict[str, str] = field(default_factory=dict)
-    ladder: tuple[str, int] | None = None
+    ladder: tuple[str, float] | None = None  # its name, and the step on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +60,31 @@ _KNOWN_MAX = 100_000
 
 
 class Catalog:
-    """Products by sku with their relations, bundles and stock."""
+    """Products by sku with their relations, bundles and stock.
 
-    __slots__ = ("_bundles", "_known", "_products", "_relations", "_removed", "_stock", "version")
+    ``learned`` is what all customers taught, beside what the shop says.
+    """
+
+    __slots__ = (
+        "_bundles",
+        "_known",
+        "_products",
+        "_relations",
+        "_removed",
+        "_shelves",
+        "_stock",
+        "learned",
+        "version",
+    )
 
     def __init__(self) -> None:
         self.version = 0
+        self.learned = View()
         self._known: dict[tuple[str, str], Ranked] = {}  # answers of related()
         self._products: dict[str, Product] = {}
         self._relations: dict[str, dict[tuple[str, str], Relation]] = {}
         self._bundles: dict[str, Bundle] = {}
+        self._shelves = Shelves()
         self._stock: dict[str, int] = {}
         self._removed: set[str] = set()
 
@@ -92,9 +109,41 @@ class Catalog:
             self._known[sku, relation] = found
         return found
 
+    def story(self, sku: str, to: str, relation: str) -> dict[str, str]:
+        """What the shop tells of an edge, by language."""
+        edge = self._relations.get(sku, {}).get((to, relation))
+        return {} if edge is None else edge.story
+
     def bundle(self, sku: str) -> Bundle | None:
         """The bundle sold under ``sku``."""
         return None if sku in self._removed else self._bundles.get(sku)
+
+    def bundles(self) -> list[Bundle]:
+        """All bundles that are on sale, by sku."""
+        return [self._bundles[sku] for sku in sorted(self._bundles) if sku not in self._removed]
+
+    def bundles_with(self, sku: str) -> list[Bundle]:
+        """The bundles that hold a sku, and the one sold under it, by their skus."""
+        found = sorted({*self._shelves.bundles_with(sku), sku})
+        return [bundle for each in found if (bundle := self.bundle(each)) is not None]
+
+    def ladders(self) -> list[str]:
+        """The names of all ladders, in order."""
+        return self._shelves.ladders()
+
+    def levels(self, name: str) -> list[list[Product]]:
+        """The tiers of a ladder from the lowest step up, the products of each step by sku."""
+        steps: dict[float, list[Product]] = {}
+        for sku in self._shelves.on_ladder(name):
+            product = self.product(sku)
+            if product is not None and product.ladder is not None:
+                steps.setdefault(product.ladder[1], []).append(product)
+        return [steps[step] for step in sorted(steps)]
+
+    def needing(self, sku: str) -> list[Product]:
+        """The products that require a sku, by their skus."""
+        found = map(self.product, self._shelves.needing(sku))
+        return [product for product in found if product is not None]
 
     def in_stock(self, sku: str) -> bool:
         """Whether the sku can be sold; a sku whose stock nobody told is in stock."""
@@ -119,15 +168,16 @@ class Catalog:
         elif gone.what == "stock":
             self._stock.pop(gone.sku, None)
         elif gone.what == "bundle":
-            self._bundles.pop(gone.sku, None)
+            self._shelves.drop_bundle(self._bundles.pop(gone.sku, None))
         else:  # the product's key also carries its removal
-            self._products.pop(gone.sku, None)
+            self._shelves.drop(self._products.pop(gone.sku, None))
             self._removed.discard(gone.sku)
 
     def _product_set(self, sku: str, data: Any) -> None:
         self._removed.discard(sku)
         ladder = data.ladder
-        self._products[sku] = Product(
+        self._shelves.drop(self._products.get(sku))
+        product = self._products[sku] = Product(
             sku,
             data.name,
             data.price,
@@ -141,6 +191,7 @@ class Catalog:
             _texts(data.benefit),
             None if ladder is None else (ladder.name, ladder.step),
         )
+        self._shelves.put(product)
         if data.stock is not None:
             self._stock[sku] = data.stock
 
@@ -150,7 +201,10 @@ class Catalog:
 
     def _bundle_set(self, sku: str, data: Any) -> None:
         theme = _texts(data.theme)
-        self._bundles[sku] = Bundle(sku, tuple(data.items), data.price, data.currency, theme)
+        self._shelves.drop_bundle(self._bundles.get(sku))
+        bundle = Bundle(sku, tuple(data.items), data.price, data.currency, theme)
+        self._bundles[sku] = bundle
+        self._shelves.put_bundle(bundle)
 
     def _stock_set(self, sku: str, data: Any) -> None:
         self._stock[sku] = data.stock

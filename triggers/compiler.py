@@ -1,8 +1,10 @@
 """From a parsed rule book to the compiled one, with every fault named at its path."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -12,9 +14,22 @@ from pydantic import ValidationError
 
 from triggers import book as compiled
 from triggers.conditions import Condition, ExpressionError, Expressions, Value
-from triggers.context import FUNCTIONS, VARIABLES, Variable, event_variables
+from triggers.context import FUNCTIONS, VARIABLES, event_variables
+from triggers.customtypes import declare
 from triggers.durations import DailyWindow, parse_duration
+from triggers.errors import RuleError
 from triggers.events import CATALOG, EVENT_TYPES
+from triggers.extraskeys import allowed_of, check_message, compile_extras
+from triggers.feedbackkeys import cool_off_of, sales_wait_of, with_own_lines
+from triggers.gatecompiler import GateCompiler, holdout_of, merged
+from triggers.gatekeys import Gate, Holdout
+from triggers.gates import binding
+from triggers.kindchecks import check_kind
+from triggers.learningkeys import knowledge_of, pause_of, selections_min_of
+from triggers.names import Variable
+from triggers.offerfacts import offer_variables
+from triggers.pickkeys import check_price, compile_pick
+from triggers.retire import Dates, instant
 from triggers.rules import (
     Content,
     LimitModel,
@@ -23,14 +38,26 @@ from triggers.rules import (
     TermsModel,
     TextModel,
 )
+from triggers.ruletemplates import expand
+from triggers.segments import in_order
 from triggers.shapes import ASIDE, ROUNDS_MAX, Fault, Path, fault_of, is_echo, without
+from triggers.teaching import teachers
 from triggers.templates import TemplateError, compile_template
 
-_HESITATION = frozenset({"checkout.plan_left", "offer.declined"})
+#: A name that only the events in ``on`` bring along.
+_NAME_OF_EVENT = re.compile(r"unknown name (event|offer)\.")
 
 
 def compile_content(content: Mapping[str, Any]) -> compiled.Book | list[Fault]:
     """The book of a parsed content, or all its faults."""
+    expanded = expand(content)
+    found = _compiled(expanded.content)
+    if isinstance(found, compiled.Book):
+        return expanded.faults or found
+    return [*expanded.faults, *map(expanded.at_origin, found)]
+
+
+def _compiled(content: Mapping[str, Any]) -> compiled.Book | list[Fault]:
     faults: list[Fault] = []
     sound: Any = content
     for _ in range(ROUNDS_MAX):
@@ -54,10 +81,15 @@ class _Compiler:
     def __init__(self, model: Content, content: Mapping[str, Any]) -> None:
         self._model = model
         self._faults: list[Fault] = []
-        self._digest = blake2b(_canonical(content), digest_size=16).hexdigest()
+        self._warnings: list[Fault] = []
+        self._text = _canonical(content)
+        self._digest = blake2b(self._text, digest_size=16).hexdigest()
         self._scopes: dict[tuple[str, ...], Expressions] = {}
         self._names: dict[tuple[str, ...], dict[str, Variable]] = {}
+        self._custom = declare(model.events, ("events",), self._add)
+        self._types = {**EVENT_TYPES, **self._custom}
         self._segments = self._compile_segments()
+        self._book_gate = self._compile_book_gate()
 
     def run(self) -> compiled.Book | list[Fault]:
         """Compile everything, gathering faults."""
@@ -74,8 +106,23 @@ class _Compiler:
             return self._faults
         limits = tuple(_limit(limit) for limit in book.limits)
         quiet = None if book.quiet_hours is None else _quiet(book.quiet_hours)
-        return compiled.make_book(
-            book.name, book.timezone, book.currency, self._digest, rules, limits, quiet
+        made = compiled.make_book(
+            book.name,
+            book.timezone,
+            book.currency,
+            self._digest,
+            rules,
+            limits,
+            quiet,
+            holdout_of(book.holdout),
+        )
+        return replace(
+            made,
+            learning=teachers(knowledge_of(rules, self._text)),
+            selections_min=selections_min_of(book.learn),
+            custom=self._custom,
+            allowed=allowed_of(book.allow),
+            warnings=tuple(self._warnings),
         )
 
     def faults_beside(self, known: list[Fault]) -> list[Fault]:
@@ -93,6 +140,9 @@ class _Compiler:
     def _add(self, path: Path, message: str, column: int = 1) -> None:
         self._faults.append(Fault(path, message, column))
 
+    def _warn(self, path: Path, message: str) -> None:
+        self._warnings.append(Fault(path, message))
+
     def _check_zone(self, zone: str) -> None:
         try:
             ZoneInfo(zone)
@@ -102,20 +152,23 @@ class _Compiler:
     # -- names and expressions -------------------------------------------------------------
 
     def _compile_segments(self) -> dict[str, Variable]:
-        base = Expressions(VARIABLES, FUNCTIONS)
+        """The segments, each after those that it names."""
         found: dict[str, Variable] = {}
-        for name, source in self._model.segments.items():
+        sources = self._model.segments
+        for name in in_order(sources, self._add):
+            scope = Expressions({**VARIABLES, **found}, FUNCTIONS)
             try:
-                condition = base.condition(source)
+                condition = scope.condition(sources[name])
             except ExpressionError as error:
                 self._add(("segments", name), str(error), error.column)
-                condition = base.condition("false")  # its name is known: no faults that follow
+                condition = scope.condition("false")  # its name is known: no faults that follow
             found[f"segment.{name}"] = Variable("bool", condition.holds, lambda ctx: True)
         return found
 
     def _scope(self, types: tuple[str, ...]) -> Expressions:
         if types not in self._scopes:
-            names = {**VARIABLES, **self._segments, **event_variables(types)}
+            names = {**VARIABLES, **self._segments, **offer_variables(types)}
+            names |= event_variables(types, self._types)
             self._names[types] = names
             self._scopes[types] = Expressions(names, FUNCTIONS)
         return self._scopes[types]
@@ -143,6 +196,11 @@ class _Compiler:
             self._add(path, f"must be of type {' or '.join(kinds)}, but is {value.type}")
         return value
 
+    def _value_at(
+        self, scope: Expressions, source: str, path: Path, kinds: tuple[str, ...]
+    ) -> Value | None:
+        return self._value(source, scope, path, kinds)
+
     def _texts(self, model: TextModel, names: Mapping[str, Variable], path: Path) -> dict[str, Any]:
         found = {}
         for language in ("ja", "en"):
@@ -153,7 +211,7 @@ class _Compiler:
         return found
 
     def _known_types(self, types: list[str], path: Path) -> tuple[str, ...]:
-        known = [name for name, kind in EVENT_TYPES.items() if kind.topic != CATALOG]
+        known = [name for name, kind in self._types.items() if kind.topic != CATALOG]
         for place, name in enumerate(types):
             if name not in known:
                 close = get_close_matches(name, known, n=1)
@@ -168,21 +226,27 @@ class _Compiler:
         on = self._known_types(model.on, (*path, "on"))
         misread = len(self._faults) > before
         scope = self._scope(on)
+        dates = self._dates(model, path)
         names = self._names[on]
         mode, delay = self._moment(model, path)
+        value = partial(self._value_at, scope)
         rule = compiled.Rule(
             id=model.id,
             kind=model.kind,
             on=on,
             channel=model.channel,
-            pick=self._pick(model.pick, scope, (*path, "pick")),
+            pick=compile_pick(model.pick, value, (*path, "pick"), self._add),
             mode=mode,
             about=model.about,
             delay=None if delay is None else parse_duration(delay),
             before=self._before(model, scope, path),
             unless=frozenset(self._known_types(model.unless, (*path, "unless"))),
-            when=self._conditions(model.when, scope, (*path, "when")),
-            arm_when=self._conditions(model.arm_when, scope, (*path, "arm_when")),
+            when=(*dates, *self._conditions(model.when, scope, (*path, "when"))),
+            arm_when=(
+                *(dates if mode is not compiled.Mode.NOW else ()),
+                *self._conditions(model.arm_when, scope, (*path, "arm_when")),
+            ),
+            natural={name: self._custom[name].about for name in on if name in self._custom},
             cooldown_ms=parse_duration(model.cooldown).ms if model.cooldown else 0,
             limits=tuple(_limit(limit) for limit in model.limits),
             quiet_hours=None if model.quiet_hours is None else _quiet(model.quiet_hours),
@@ -200,12 +264,44 @@ class _Compiler:
             reason=self._texts(model.reason, names, (*path, "reason")),
             message=self._message(model, names, path),
             terms=self._terms(model, path),
+            extras=compile_extras(model, value, path, self._add),
+            pause=pause_of(model, self._model.book.pause_over, path, self._add),
+            gate=self._gate(model, scope, path),
+            holdout=self._holdout(model),
+            cool_off=cool_off_of(model, self._model.book.cool_off, path, self._add),
+            sales_wait=sales_wait_of(model, path, self._add),
         )
-        self._check_kind(model, path)
+        check_kind(model, self._model.book, path, self._add)
+        check_price(model, path, self._add)
+        check_message(model, path, self._add, self._warn)
         if misread:  # the names of an event that nobody knows are no further faults
-            kept = [f for f in self._faults[before:] if "unknown name event." not in f.message]
+            kept = [f for f in self._faults[before:] if not _NAME_OF_EVENT.search(f.message)]
             self._faults[before:] = kept
-        return replace(rule, **self._once_per(model, path))
+        rule = replace(rule, **self._once_per(model, path))
+        rule = with_own_lines(rule)
+        return replace(rule, checks=binding(rule))
+
+    def _compile_book_gate(self) -> Gate | None:
+        model = self._model.book.gate
+        if model is None:
+            return None
+        path = ("book", "gate")
+        if model.framing is not None:
+            self._add((*path, "framing"), "each down_sell says for itself why it fits")
+        return GateCompiler(self._scope(()), path, self._add).gate(model)
+
+    def _gate(self, model: RuleModel, scope: Expressions, path: Path) -> Gate:
+        own = Gate()
+        if model.gate is not None:
+            own = GateCompiler(scope, (*path, "gate"), self._add).gate(model.gate)
+            if own.framing_fit and model.kind != "down_sell":
+                message = f"belongs to a down_sell, and this is a {model.kind}"
+                self._add((*path, "gate", "framing"), message)
+        return merged(own, self._book_gate, model.kind)
+
+    def _holdout(self, model: RuleModel) -> Holdout | None:
+        book = self._model.book.holdout
+        return holdout_of(model.holdout, "" if book is None else book.salt or "")
 
     def _moment(self, model: RuleModel, path: Path) -> tuple[compiled.Mode, str | None]:
         given = [key for key in ("after", "after_silence", "before") if getattr(model, key)]
@@ -216,6 +312,24 @@ class _Compiler:
         delay = getattr(model, given[0])
         return compiled.Mode(given[0]), delay if isinstance(delay, str) else None
 
+    def _dates(self, model: RuleModel, path: Path) -> tuple[Condition | Dates, ...]:
+        """The condition that stands for ``retire``; none without it."""
+        retire = model.retire
+        if retire is None:
+            return ()
+        found = Dates(f"retire: {retire.from_ or ''} to {retire.to or ''}")
+        for key, text in (("from", retire.from_), ("to", retire.to)):
+            try:
+                if text is not None:
+                    setattr(found, f"{key}_ms", instant(text, self._model.book.timezone))
+            except RuleError as error:
+                self._add((*path, "retire", key), str(error))
+            except (ZoneInfoNotFoundError, ValueError, OSError):
+                pass  # the book's zone has its own fault
+        if found.from_ms >= found.to_ms:
+            self._add((*path, "retire", "to"), "lies before `from`")
+        return (found,)
+
     def _before(self, model: RuleModel, scope: Expressions, path: Path) -> compiled.Before | None:
         if model.before is None:
             return None
@@ -224,25 +338,6 @@ class _Compiler:
             return None
         by = parse_duration(model.before.by)
         return compiled.Before(date, by, model.before.if_past == "fire")
-
-    def _pick(self, model: Any, scope: Expressions, path: Path) -> compiled.Pick:
-        if isinstance(model, str):
-            return compiled.Pick("none")
-        kinds = ("sku", "same", "complements_of", "closes_gap_to")
-        given = [key for key in kinds if getattr(model, key) is not None]
-        if len(given) != 1:
-            self._add(path, f"names {len(given)} kinds of pick: exactly one of {', '.join(kinds)}")
-            return compiled.Pick("none")
-        kind = given[0]
-        argument = getattr(model, kind)
-        if model.from_ is not None and kind != "closes_gap_to":
-            self._add((*path, "from"), f"belongs to closes_gap_to, not to {kind}")
-        if kind == "sku":
-            return compiled.Pick(kind, sku=argument, max=model.max)
-        if kind == "closes_gap_to":
-            return compiled.Pick(kind, amount=argument, source="complements", max=model.max)
-        value = self._value(argument, scope, (*path, kind), ("string", "list"))
-        return compiled.Pick(kind, value, max=model.max)
 
     def _price(self, model: RuleModel, path: Path) -> compiled.Price:
         price = model.price
@@ -263,7 +358,7 @@ class _Compiler:
         found = {}
         for key in ("for_whom", "benefit", "story", "content_ref"):
             text = None if message is None else getattr(message, key)
-            if text is not None:
+            if text is not None and not isinstance(text, str):
                 found[key] = self._texts(text, names, (*path, "message", key))
         return found
 
@@ -294,28 +389,6 @@ class _Compiler:
             message = f"{text!r} is not customer, about, always or a duration"
             self._add((*path, "once_per"), message)
             return {}
-
-    def _check_kind(self, model: RuleModel, path: Path) -> None:
-        if model.kind == "up_sell":
-            message = "an up_sell needs a value_realised gate, which is not supported yet"
-            self._add((*path, "kind"), message)
-        if model.kind == "down_sell" and not _HESITATION & set(model.on):
-            names = " or ".join(sorted(_HESITATION))
-            self._add((*path, "on"), f"a down_sell answers hesitation: {names}")
-        for place, limit in enumerate(model.limits):
-            window_ms = parse_duration(limit.in_).ms
-            binding = [
-                known
-                for known in self._model.book.limits
-                if model.kind in (known.kinds or compiled.SALES)
-                and known.channel in (None, model.channel)
-                and known.placement in (None, model.placement)
-                and parse_duration(known.in_).ms >= window_ms
-            ]
-            strictest = min(binding, key=lambda known: known.max, default=None)
-            if strictest is not None and limit.max > strictest.max:
-                message = f"is looser than the book's limit of {strictest.max} in {strictest.in_}"
-                self._add((*path, "limits", place, "max"), message)
 
 
 def _canonical(content: Mapping[str, Any]) -> bytes:

@@ -14,8 +14,9 @@ import msgspec
 from cel_expr_python import cel
 
 from triggers.celast import Node, read_tree, walk
-from triggers.context import Context, Function, Variable
+from triggers.context import Context
 from triggers.errors import EvalError, RuleError
+from triggers.names import Function, Variable
 from triggers.translate import PRESENT, Eval, Translator, Untranslated
 
 SOURCE_BYTES_MAX = 2048
@@ -121,6 +122,7 @@ class Expressions:
         tree = read_tree(compiled.serialize())
         _refuse_growth(tree)
         self._refuse_present(tree)
+        self._check_arguments(tree, source)
         kind = compiled.return_type().name().lower()
         library = self._by_library(compiled, tree)
         try:
@@ -165,6 +167,16 @@ class Expressions:
                 node.args[0].kind == "const" and node.args[0].value in self._variables
             ):
                 raise ExpressionError(f"unknown name {PRESENT}; write has()")
+
+    def _check_arguments(self, tree: Node, source: str) -> None:
+        """What functions say about constants among their arguments."""
+        for node in walk(tree):
+            function = self._functions.get(node.name) if node.kind == "call" else None
+            for place, arg in enumerate(node.args if function is not None else ()):
+                fault = function.check(place, arg.value) if arg.kind == "const" else None  # type: ignore[union-attr]
+                if fault is not None:
+                    column = source.find(str(arg.value), max(0, source.find(node.name))) + 1
+                    raise ExpressionError(f"{node.name}: {fault}", max(1, column))
 
     def _fault(self, text: str, source: str) -> ExpressionError:
         match = _PLACE.search(text)

@@ -6,17 +6,21 @@ A name maps to its CEL type, a getter and a presence test. Getters are plain fun
 
 import types
 import typing
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
+from triggers import replenish, usage
 from triggers.book import Book
 from triggers.catalog import UNKNOWN, Catalog, Product
 from triggers.durations import DAY_MS, parse_duration
-from triggers.events import EVENT_TYPES, Item
+from triggers.events import EVENT_TYPES, EventType, Item
+from triggers.names import Function, Variable
+from triggers.offerfacts import FACTS
+from triggers.offerfacts import FUNCTIONS as OFFER_FUNCTIONS
+from triggers.rates import plan_abandonment, plan_selections
 from triggers.state import Cart, Checkout, Contract, Customer, Line, Order, pack_lines
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -119,25 +123,6 @@ def _find_cart(ctx: Context) -> Cart:
     return carts[-1] if carts else _NO_CART
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """A name in expressions: ``type`` is int, double, string, bool, timestamp, list(string),
-    list(item) or map."""
-
-    type: str
-    get: Callable[[Context], Any]
-    has: Callable[[Context], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """A function in expressions; ``call`` gets the context and then the arguments."""
-
-    params: tuple[str, ...]
-    returns: str
-    call: Callable[..., Any]
-
-
 def _var(kind: str, get: Callable[[Context], Any]) -> Variable:
     return Variable(kind, get, lambda ctx: bool(get(ctx)))
 
@@ -175,12 +160,22 @@ def _stage(ctx: Context) -> str:
         return "new"
     if ctx.at - now.seen_at >= 90 * DAY_MS:
         return "lapsed"
-    return "heavy" if len(_recent(ctx)) >= 4 else "active"
+    heavy = len(_recent(ctx)) >= 4 or usage.days_over(ctx, usage.ANY, 0.8, "7d") >= 5
+    return "heavy" if heavy else "active"
 
 
 def _made_within(ctx: Context, window_ms: int) -> int:
     since = ctx.at - window_ms
-    return sum(1 for made in ctx.customer.offers.made if made.at > since)
+    return sum(1 for made in ctx.customer.offers.made if made.at > since and not made.ghost)
+
+
+def _perks(ctx: Context) -> list[str]:
+    """The perks that still hold of the offer that the event is about."""
+    wanted = getattr(ctx.event, "offer_id", None)
+    for made in ctx.customer.offers.made if wanted else ():
+        if made.offer_id == wanted:
+            return [name for name, until in made.perks if until >= ctx.at]
+    return []
 
 
 def _days(ctx: Context, since_ms: int) -> int:
@@ -202,6 +197,7 @@ VARIABLES: dict[str, Variable] = {
     "contract.contract_id": _var("string", lambda c: c.contract.contract_id),
     "contract.plan": _var("string", lambda c: c.contract.plan),
     "contract.renews_at": _var("string", lambda c: c.contract.renews_at),
+    "offer.perks": _var("list(string)", _perks),
     "order.order_id": _var("string", lambda c: c.order.order_id),
     "order.total": _var("int", lambda c: c.order.total),
     "order.coupon_total": _var("int", lambda c: c.order.coupon_total),
@@ -246,6 +242,7 @@ VARIABLES: dict[str, Variable] = {
     "customer.offers_declined": _var("int", lambda c: c.customer.now.declined),
     "customer.last_decline_reason": _var("string", lambda c: c.customer.now.last_decline_reason),
     "customer.entered_by_downsell": _var("bool", lambda c: c.customer.now.entered_by_downsell),
+    **FACTS,
 }
 for _field, _kind in (
     ("sku", "string"),
@@ -274,12 +271,48 @@ def _views(ctx: Context, sku: str, window: str) -> int:
     return sum(1 for seen, at in ctx.customer.history.views if seen == sku and at > since)
 
 
+def _plan_abandonment(ctx: Context, plan: str) -> float:
+    return plan_abandonment(ctx.catalog.learned, plan, ctx.at, ctx.book.selections_min)
+
+
 FUNCTIONS: dict[str, Function] = {
     "customer.views": Function(("string", "string"), "int", _views),
     "customer.bought": Function(("string",), "bool", lambda ctx, sku: sku in ctx.customer.owned),
     "views": Function(("string", "string"), "int", _views),
+    "plan_abandonment": Function(("string",), "double", _plan_abandonment),
+    "plan_selections": Function(
+        ("string",), "int", lambda c, plan: plan_selections(c.catalog.learned, plan, c.at)
+    ),
     "bought": Function(("string",), "bool", lambda ctx, sku: sku in ctx.customer.owned),
+    **OFFER_FUNCTIONS,
 }
+
+
+def _windowed(call: Callable[..., Any], returns: str, *params: str) -> Function:
+    """A function about usage, whose last argument is a span of whole days."""
+    last = len(params) - 1
+
+    def check(place: int, constant: Any) -> str | None:
+        return usage.window_fault(constant) if place == last else None
+
+    return Function(params, returns, call, check)
+
+
+FUNCTIONS["run_out_at"] = Function(
+    ("string", "string"), "string", replenish.run_out_at, replenish.span_fault
+)
+FUNCTIONS["run_out_by_usage"] = Function(
+    ("string", "string", "string", "double"),
+    "string",
+    replenish.run_out_by_usage,
+    replenish.span_fault,
+)
+for _name, _function in {
+    "usage_sum": _windowed(usage.usage_sum, "double", "string", "string"),
+    "usage_share": _windowed(usage.usage_share, "double", "string", "string"),
+    "days_over": _windowed(usage.days_over, "int", "string", "double", "string"),
+}.items():
+    FUNCTIONS[_name] = FUNCTIONS[f"customer.{_name}"] = _function
 
 _SCALARS = {str: "string", int: "int", float: "double", bool: "bool"}
 
@@ -326,7 +359,9 @@ def struct_fields(data: type[msgspec.Struct]) -> dict[str, str]:
     return {name: kind for name, hint in hints.items() if (kind := _kind_of(hint))}
 
 
-def event_variables(event_types: Iterable[str]) -> dict[str, Variable]:
+def event_variables(
+    event_types: Iterable[str], known: Mapping[str, EventType] = EVENT_TYPES
+) -> dict[str, Variable]:
     """The ``event.*`` names of rules that listen to ``event_types``, in one typed table.
 
     A field that only some of the types carry is there with its default for the others; one whose
@@ -334,7 +369,7 @@ def event_variables(event_types: Iterable[str]) -> dict[str, Variable]:
     """
     found: dict[str, str] = {}
     for event_type in event_types:
-        for name, kind in struct_fields(EVENT_TYPES[event_type].data).items():
+        for name, kind in struct_fields(known[event_type].data).items():
             found[name] = kind if found.get(name, kind) == kind else ""
     table: dict[str, Variable] = {}
     for name, kind in found.items():

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from triggers.durations import to_text
+from triggers.extras import perks_body
 
 SOURCE = "tsuide"
 DECISIONS = "decisions"
@@ -52,6 +53,7 @@ class Decision(msgspec.Struct, gc=False):
     priority: int
     catalog_version: int
     until: int | None = None
+    would_have: dict[str, Any] | None = None  # what the holdout kept back
 
     @property
     def id(self) -> str:
@@ -73,6 +75,8 @@ class Decision(msgspec.Struct, gc=False):
         }
         if self.until is not None:
             data["until"] = to_text(self.until)
+        if self.would_have is not None:
+            data["would_have"] = self.would_have
         return _event(self.id, "decision.made", self.at, self.customer, data)
 
     def record(self) -> tuple[str, str, str, bytes]:
@@ -110,6 +114,8 @@ class Offer(msgspec.Struct, gc=False):
     skip_after_ms: int | None = None
     message: dict[str, Any] = {}
     terms: dict[str, Any] | None = None
+    perks: list[tuple[str, int]] = []  # each with its end in ms
+    default_selection: str | None = None
 
     @property
     def id(self) -> str:
@@ -136,8 +142,10 @@ class Offer(msgspec.Struct, gc=False):
             "reason": self.reason,
             "evidence": self.evidence,
             "message": self.message,
-            "perks": [],
+            "perks": perks_body(self.perks),
         }
+        if self.default_selection is not None:
+            data["default_selection"] = self.default_selection
         if self.terms is not None:
             data["terms"] = self.terms
         return _event(self.offer_id, "offer.made", self.at, self.customer, data)

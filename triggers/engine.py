@@ -7,7 +7,7 @@ The order inside one event, each step seeing what the ones before it left:
 
 1. timers of this customer due at or before the event fire;
 2. a repeated event is dropped, another body under a known id is refused;
-3. the event changes the document;
+3. the event changes the document; feedback that has no effect gets no answer from rules;
 4. it cancels timers (``unless``), withdraws open offers (``withdraw_on``);
 5. rules that listen to it are judged or arm their timers; gates see the state before step 3;
 6. among the rules that may offer, the best for each placement wins.
@@ -21,9 +21,12 @@ from triggers.catalog import Catalog
 from triggers.context import Context
 from triggers.decisions import Decision, Trigger, Withdrawal
 from triggers.events import Event
-from triggers.facts import APPLIERS
+from triggers.facts import APPLIERS, ZONED
+from triggers.feedback import HEARD, WITHDRAWN, close
+from triggers.gatekeys import SESSION_MS
 from triggers.ids import offer_id
-from triggers.judgement import Occurrence, Step, arbitrate, clear, make_offer, occur
+from triggers.judgement import Occurrence, Step, answer, arbitrate, clear, occur
+from triggers.rates import paused
 from triggers.repeats import NEW, REPEATED, remember
 from triggers.state import MAX_TIMERS, Customer, Made, Timer
 from triggers.timers import about_of, arm, bar, cancel, same_thing, shed, take_due
@@ -61,10 +64,9 @@ def step(
         return out
     known = remember(customer, event.source, event.id, at, checksum)
     if known != NEW:
-        if known == REPEATED:
+        out.conflict = known != REPEATED
+        if not out.conflict:
             out.note("repeated")
-        else:
-            out.conflict = True
         return out
     if kind in _GONE:
         _forget(customer, _GONE[kind], at, out)
@@ -72,21 +74,38 @@ def step(
     now.gone = ""
     timed = book.timed.get(kind)  # None: no rule listens to such events
     before = None if timed is None else Before(customer, kind, data, book.timezone)
+    for teach in book.learning.get(kind, ()):
+        out.learnt += teach(customer, data, at, catalog)
     applier = APPLIERS.get(kind)
     if applier is not None:
         applier(customer, data, at, catalog)
+    elif kind in ZONED:
+        ZONED[kind](customer, data, at, book.timezone)
+    hear = HEARD.get(kind)
+    answered = hear is None or hear(customer, data, at, out.note)
+    if at - now.seen_at >= SESSION_MS:
+        now.session_at = at
     now.at = now.seen_at = at
     customer.touch("now")
     if kind in book.cancels:
         _cancel(customer, event, at, book, out)
     if kind in book.withdraws:
         _withdraw_open(customer, event, at, book, catalog, out)
-    if timed is not None and before is not None:
-        ctx = Context(data, kind, customer, at, book, catalog)
-        _judge(event, ctx, before, out)
-        if timed:
-            _arm(timed, event, ctx, out)
+    if timed is not None and before is not None and answered:
+        _answer(event, Context(data, kind, customer, at, book, catalog), before, out)
     return out
+
+
+def _answer(event: Event, ctx: Context, before: Before, out: Step) -> None:
+    """Let the rules that listen to the event decide, or arm their timers."""
+    book, kind = ctx.book, event.type
+    timed = book.timed[kind]
+    first = kind in book.sales_wait_for
+    if first:  # a follow-up that sales wait for: those that answer the same event wait too
+        _arm(timed, event, ctx, out)
+    _judge(event, ctx, before, out)
+    if timed and not first:
+        _arm(timed, event, ctx, out)
 
 
 def _forget(customer: Customer, gone: str, at: int, out: Step) -> None:
@@ -99,7 +118,7 @@ def advance(customer: Customer, to_ms: int, book: Book, catalog: Catalog, out: S
     """Fire the customer's timers due at or before ``to_ms``, each at its due time."""
     # A timer may put off another (quiet hours), which can be due again within the same span; the
     # second time it is not put off, so each timer passes here at most twice.
-    while (due := take_due(customer, to_ms)) is not None:
+    while (due := take_due(customer, to_ms, book.custom)) is not None:
         _fire(customer, due[0], due[1], book, catalog, out)
 
 
@@ -124,8 +143,7 @@ def _withdraw_open(
         if rule is None or not made.open or at > made.until:
             continue
         if same_thing(rule.about_field(made.event_type), made.about, event.data, customer):
-            made.open = False
-            customer.touch("offers")
+            close(customer, made, WITHDRAWN, at)
             _withdraw(customer, rule, made, event, at, book, catalog, out)
 
 
@@ -168,6 +186,8 @@ def _judge(event: Event, ctx: Context, before: Before, out: Step) -> None:
         if not _holds(rule, ctx):
             false += 1
             continue
+        if rule.pause is not None and _rests(rule, ctx, out):
+            continue
         trigger = Trigger(event.type, event.id, event.source)
         about = about_of(field, event.data, ctx.customer)
         occurrence = occur(rule, ctx, before, trigger, about, ctx.at)
@@ -199,6 +219,15 @@ def _holds(rule: Rule, ctx: Context) -> bool:
     return True
 
 
+def _rests(rule: Rule, ctx: Context, out: Step) -> bool:
+    """Whether complaints make the rule rest: it then counts as switched off, without a decision."""
+    assert rule.pause is not None
+    if not paused(ctx.catalog.learned, rule.id, rule.pause, ctx.at):
+        return False
+    out.note("rule_paused")
+    return True
+
+
 def _fire(
     customer: Customer, timer: Timer, data: Any, book: Book, catalog: Catalog, out: Step
 ) -> None:
@@ -217,10 +246,12 @@ def _fire(
     if not _holds(rule, ctx):
         out.note("when_false")
         return
+    if rule.pause is not None and _rests(rule, ctx, out):
+        return
     before = Before(customer, timer.event_type, data, book.timezone)
     occurrence = occur(rule, ctx, before, trigger, timer.about, timer.origin_ms)
     if clear(occurrence, ctx, out, put_off_before=timer.deferred):
-        make_offer(occurrence, ctx, out)
+        answer(occurrence, ctx, out)
 
 
 def _removed(

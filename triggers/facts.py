@@ -8,6 +8,7 @@ gates can look at the state before the event.
 from collections.abc import Callable
 from typing import Any
 
+from triggers import usage
 from triggers.catalog import Catalog
 from triggers.events import Item
 from triggers.state import (
@@ -263,15 +264,6 @@ def _bounded(consents: dict[str, bool]) -> dict[str, bool]:
     return consents
 
 
-def _accepted(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
-    customer.now.accepted += 1
-
-
-def _declined(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
-    customer.now.declined += 1
-    customer.now.last_decline_reason = data.reason or ""
-
-
 #: Events after which a customer may own other skus.
 CHANGES_OWNED = frozenset({"purchase.completed", "purchase.refunded", "purchase.cancelled"})
 
@@ -295,6 +287,7 @@ APPLIERS: dict[str, Applier] = {
     "customer.profile_set": _profile,
     "consent.granted": _consent(True),
     "consent.revoked": _consent(False),
-    "offer.accepted": _accepted,
-    "offer.declined": _declined,
 }
+
+#: Appliers that count by the calendar: they get the book's zone in place of the catalogue.
+ZONED: dict[str, Callable[[Customer, Any, int, str], None]] = {"usage.recorded": usage.record}

@@ -8,10 +8,12 @@ decision at all; ``outranked`` belongs to arbitration.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from triggers import salesgates
 from triggers.before import Before
 from triggers.book import SALES, Limit, QuietHours, Rule
 from triggers.context import Context
 from triggers.durations import instant_of
+from triggers.feedback import cools_off, service_due
 from triggers.selection import Picked
 from triggers.state import Made
 
@@ -75,7 +77,7 @@ def _no_consent(case: Case) -> bool:
 
 def _blocked(code: str) -> Callable[[Case], bool]:
     def gate(case: Case) -> bool:
-        return case.picked.blocked == code and case.rule.kind in SALES
+        return case.picked.blocked == code
 
     return gate
 
@@ -109,6 +111,10 @@ def _cooldown(case: Case) -> bool:
         last = ctx.customer.offers.last.get(rule.id)
         if last is not None and ctx.at - last < rule.cooldown_ms:
             return True
+    if rule.cool_off and cools_off(rule, ctx):
+        return True
+    if rule.kind in SALES and service_due(ctx):
+        return True
     return once_used(rule, ctx, case.about)
 
 
@@ -126,6 +132,8 @@ def still_counted(made: Made, ctx: Context) -> bool:
     for limit in ctx.book.limits:
         if made.at > ctx.at - limit.window_ms and counts(limit, made):
             return True
+    if salesgates.still_recalled(made, ctx):
+        return True
     rule = ctx.book.rules.get(made.rule)
     own = rule.limits if rule is not None else ()
     return any(made.at > ctx.at - limit.window_ms for limit in own)
@@ -159,19 +167,54 @@ def _stale(case: Case) -> bool:
 #: Gate code -> test, in order; the first that holds names the decision.
 GATES: dict[str, Callable[[Case], bool]] = {
     "no_consent": _no_consent,
+    "ticket_open": salesgates.ticket_open,
     "already_owned": _blocked("already_owned"),
     "out_of_stock": _blocked("out_of_stock"),
+    "irrelevant": salesgates.irrelevant,
+    "value_not_realised": salesgates.value_not_realised,
+    "price_ceiling": salesgates.price_ceiling,
+    "downsell_too_soon": salesgates.downsell_too_soon,
     "cooldown": _cooldown,
     "frequency_cap": _capped,
+    "fatigue": salesgates.fatigue,
     "quiet_hours": _quiet,
     "no_candidate": _no_candidate,
     "stale": _stale,
 }
+#: Which rules a gate binds, where that is not all of them.
+_BINDS: dict[str, Callable[[Rule], bool]] = {
+    "ticket_open": lambda rule: rule.kind in SALES,
+    "already_owned": lambda rule: rule.kind in SALES,
+    "out_of_stock": lambda rule: rule.kind in SALES,
+    "irrelevant": lambda rule: rule.gate.purpose is not None,
+    "value_not_realised": lambda rule: bool(rule.gate.value) or rule.gate.deployed is not None,
+    "price_ceiling": lambda rule: rule.gate.ceiling is not None,
+    "downsell_too_soon": lambda rule: rule.kind == "down_sell" and not rule.gate.framing_fit,
+    "fatigue": lambda rule: bool(rule.gate.fatigue),
+    "stale": lambda rule: rule.skip_after_ms is not None,
+}
+#: Gates that count offers: looked at again among the winners of one event.
+_COUNTING = ("downsell_too_soon", "frequency_cap", "fatigue")
+
+
+def binding(rule: Rule) -> tuple[tuple[str, Callable[[Case], bool]], ...]:
+    """The gates that can bind ``rule``, in order: decided when a book is loaded."""
+    return tuple(
+        (code, holds) for code, holds in GATES.items() if code not in _BINDS or _BINDS[code](rule)
+    )
 
 
 def first_gate(case: Case) -> str | None:
     """The code of the first gate that holds, or None when the offer may go out."""
-    for code, holds in GATES.items():
+    for code, holds in case.rule.checks or binding(case.rule):
         if holds(case):
+            return code
+    return None
+
+
+def first_counting_gate(case: Case) -> str | None:
+    """The first gate that holds of those that count offers."""
+    for code, holds in case.rule.checks or binding(case.rule):
+        if code in _COUNTING and holds(case):
             return code
     return None

@@ -5,20 +5,23 @@ from typing import Any
 
 from triggers.before import Before
 from triggers.book import Rule
-from triggers.catalog import UNKNOWN
 from triggers.context import Context
 from triggers.decisions import Decision, Offer, OfferItem, Trigger, Withdrawal
+from triggers.extras import message_of, perks_at, preselected, shown
+from triggers.feedback import expire
 from triggers.gates import (
     Case,
     anchor_of,
+    first_counting_gate,
     first_gate,
-    frequency_capped,
     mark_key,
     quiet_hours_of,
     still_counted,
 )
+from triggers.holdout import held_out
 from triggers.ids import offer_id
-from triggers.selection import offer_price, pick_items
+from triggers.learned import RULE, Fact
+from triggers.selection import pick_items, price_of
 from triggers.state import MAX_MARKS, MAX_OFFERS, Made, Timer
 from triggers.timers import put, shed
 
@@ -28,7 +31,8 @@ class Step:
     """What came of one step or of several.
 
     ``fired`` holds the due times of timers that fired; ``notes`` counts what makes no decision, by
-    name; ``conflict`` says that the last event was refused since its id stood for another body.
+    name; ``conflict`` says that the last event was refused since its id stood for another body;
+    ``learnt`` is what counts across customers.
     """
 
     decisions: list[Decision] = field(default_factory=list)
@@ -36,6 +40,7 @@ class Step:
     fired: list[int] = field(default_factory=list)
     notes: dict[str, int] = field(default_factory=dict)
     conflict: bool = False
+    learnt: list[Fact] = field(default_factory=list)
 
     def note(self, name: str, count: int = 1) -> None:
         """Count something that happened without a decision."""
@@ -62,23 +67,59 @@ def occur(
 
 
 def arbitrate(passed: list[Occurrence], ctx: Context, out: Step) -> None:
-    """Offer in order of priority; a placement takes one, and limits are looked at again."""
+    """Offer in order of priority; a placement takes one, and what counts is looked at again.
+
+    Who is in a holdout leaves the competition: a rule whose own holdout it is gives its place to
+    the next. Of those held out only what would have won its placement counts from then on.
+    """
     passed.sort(key=lambda occurrence: (-occurrence.rule.priority, occurrence.rule.id))
     taken: set[str] = set()
+    would_take: set[str] = set()
     for place, occurrence in enumerate(passed):
         placement = occurrence.rule.placement
-        if placement is not None and placement in taken:
+        held = held_out(occurrence.rule, ctx)
+        free = placement is None or not (placement in taken or (held and placement in would_take))
+        if not free and not held:
             out.decisions.append(decide(occurrence, ctx, "outranked", "outranked"))
-        elif place and frequency_capped(occurrence.rule, ctx):
-            out.decisions.append(decide(occurrence, ctx, "suppressed", "frequency_cap"))
+            continue
+        code = first_counting_gate(occurrence.case) if place and free else None
+        if code is not None:
+            out.decisions.append(decide(occurrence, ctx, "suppressed", code))
+            continue
+        if placement is not None:
+            (would_take if held else taken).add(placement)
+        if held:
+            keep_back(occurrence, ctx, out, counts=free)
         else:
-            if placement is not None:
-                taken.add(placement)
             make_offer(occurrence, ctx, out)
+
+
+def answer(occurrence: Occurrence, ctx: Context, out: Step) -> None:
+    """Make the offer of an occurrence that stands alone, or keep it back for the holdout."""
+    if held_out(occurrence.rule, ctx):
+        keep_back(occurrence, ctx, out, counts=True)
+    else:
+        make_offer(occurrence, ctx, out)
+
+
+def keep_back(occurrence: Occurrence, ctx: Context, out: Step, counts: bool) -> None:
+    """Record what the holdout was not offered; ``counts``: toward its own cooldowns and limits."""
+    items = _items(occurrence, ctx)
+    decision = decide(occurrence, ctx, "held_out", "held_out")
+    decision.would_have = {
+        "channel": occurrence.rule.channel,
+        "placement": occurrence.rule.placement,
+        "items": items,
+    }
+    if counts:
+        _record(occurrence, items, ctx, out)
+    out.decisions.append(decision)
 
 
 def clear(occurrence: Occurrence, ctx: Context, out: Step, put_off_before: bool = False) -> bool:
     """Whether no gate holds; otherwise the decision is written, or put off by quiet hours once."""
+    for note in occurrence.case.picked.notes:
+        out.note(note)
     gate = first_gate(occurrence.case)
     if gate is None:
         return True
@@ -128,17 +169,9 @@ def decide(occurrence: Occurrence, ctx: Context, outcome: str, reason: str | Non
 def make_offer(occurrence: Occurrence, ctx: Context, out: Step) -> None:
     """Record the offer in the customer's document and answer it with its decision."""
     rule, case, at = occurrence.rule, occurrence.case, ctx.at
-    items = [
-        OfferItem(
-            candidate.product.sku,
-            candidate.quantity,
-            candidate.product.price,
-            offer_price(rule.price, candidate.product.price),
-            candidate.product.currency or ctx.book.currency,
-        )
-        for candidate in case.picked.items
-    ]
-    ctx.item = case.picked.items[0].product if case.picked.items else UNKNOWN
+    items = _items(occurrence, ctx)
+    ctx.item = case.picked.first
+    perks = perks_at(rule.extras, ctx, at + rule.valid_for_ms)
     offer = Offer(
         at,
         ctx.customer.id,
@@ -155,19 +188,30 @@ def make_offer(occurrence: Occurrence, ctx: Context, out: Step) -> None:
         {language: text.render(ctx) for language, text in rule.reason.items()},
         _evidence(occurrence, ctx),
         rule.skip_after_ms,
-        _message(rule, ctx),
+        message_of(rule, case.picked, ctx),
         dict(rule.terms) if rule.terms is not None else None,
+        perks,
+        preselected(rule.extras, case.picked, rule.kind, ctx),
     )
-    _record(occurrence, offer, ctx, out)
+    _record(occurrence, items, ctx, out, perks)
     out.offers.append(offer)
     out.decisions.append(decide(occurrence, ctx, "offered", None))
+    if rule.pause is not None:
+        out.learnt.append(Fact(RULE, rule.id, at, (1, 0)))
 
 
-def _message(rule: Rule, ctx: Context) -> dict[str, Any]:
-    return {
-        name: {language: text.render(ctx) for language, text in texts.items()}
-        for name, texts in rule.message.items()
-    }
+def _items(occurrence: Occurrence, ctx: Context) -> list[OfferItem]:
+    rule = occurrence.rule
+    return [
+        OfferItem(
+            candidate.product.sku,
+            candidate.quantity,
+            candidate.product.price,
+            price_of(candidate, rule.price),
+            candidate.product.currency or ctx.book.currency,
+        )
+        for candidate in occurrence.case.picked.items
+    ]
 
 
 def _evidence(occurrence: Occurrence, ctx: Context) -> list[dict[str, Any]]:
@@ -179,25 +223,36 @@ def _evidence(occurrence: Occurrence, ctx: Context) -> list[dict[str, Any]]:
         {"fact": f"{occurrence.rule.pick.kind}.weight", "value": candidate.weight}
         for candidate in occurrence.case.picked.items
     ]
-    return found
+    return found + (shown(occurrence.rule.extras, ctx) or [])
 
 
-def _record(occurrence: Occurrence, offer: Offer, ctx: Context, out: Step) -> None:
-    rule, at = occurrence.rule, ctx.at
+def _record(
+    occurrence: Occurrence,
+    items: list[OfferItem],
+    ctx: Context,
+    out: Step,
+    perks: list[tuple[str, int]] | None = None,
+) -> None:
+    """Remember the offer; one without ``perks`` is a ghost, which a holdout kept back."""
+    rule, at, about = occurrence.rule, ctx.at, occurrence.case.about
     offers = ctx.customer.offers
-    price = sum(item.quantity * item.offer_price for item in offer.items)
+    expire(ctx.customer, at, out.note)
+    price = sum(item.quantity * item.offer_price for item in items)
     offers.made.append(
         Made(
             at,
-            offer.offer_id,
+            occurrence.offer_id,
             rule.id,
             rule.kind,
             rule.channel,
             rule.placement,
-            offer.about,
-            offer.valid_until,
+            about,
+            at + rule.valid_for_ms,
             price,
             occurrence.trigger.event_type,
+            ghost=perks is None,
+            perks=perks or [],
+            skus=[item.sku for item in items],
         )
     )
     if len(offers.made) > MAX_OFFERS:
@@ -207,7 +262,7 @@ def _record(occurrence: Occurrence, offer: Offer, ctx: Context, out: Step) -> No
         for stale in [known for known in offers.last if known not in ctx.book.rules]:
             del offers.last[stale]
     if rule.once_per != "always":
-        key = mark_key(rule, offer.about, anchor_of(rule, ctx))
+        key = mark_key(rule, about, anchor_of(rule, ctx))
         marks = ctx.customer.marks
         marks.pop(key, None)
         marks[key] = at

@@ -9,31 +9,20 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from triggers.durations import parse_duration
+from triggers.fields import FeedbackReason
 
 HORIZON_DAYS_MAX = 400
 #: Keys of the language that are not evaluated yet, by the model that would hold them.
 NOT_YET = {
-    "BookModel": frozenset({"holdout", "allow", "gate", "templates"}),
-    "RuleModel": frozenset({"gate", "variants", "retire", "use", "with", "perks"}),
-    "PickModel": frozenset(
-        {
-            "bought_together_with",
-            "viewed_together_with",
-            "tier_up_from",
-            "tier_down_from",
-            "bundle_with",
-            "replenishes",
-            "next_module_after",
-            "perk",
-        }
-    ),
-    "Content": frozenset({"templates", "events"}),
+    "RuleModel": frozenset({"variants"}),
 }
 
 RuleId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,64}$")]
 Channel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}$")]
+Sku = Annotated[str, StringConstraints(pattern=r"^[^>#]{1,256}$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Kind = Literal["cross_sell", "up_sell", "down_sell", "follow_up"]
+Percent = Annotated[str, StringConstraints(pattern=r"^([0-9]{1,2}(\.[0-9])?|100)%$")]
 TimeOfDay = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 
 
@@ -41,6 +30,11 @@ def _span(text: str) -> str:
     if parse_duration(text).ms > HORIZON_DAYS_MAX * 86_400_000:
         raise ValueError(f"{text} is longer than {HORIZON_DAYS_MAX}d")
     return text
+
+
+def _cooling(value: Any) -> Any:
+    """A plain duration stands for a cool-off after ``not_needed`` of the rule's own offers."""
+    return {"for": value} if isinstance(value, str) else value
 
 
 class _Model(BaseModel):
@@ -58,6 +52,8 @@ class _Spans(_Model):
         "valid_for",
         "skip_after",
         "by",
+        "for_",
+        "window",
         mode="after",
         check_fields=False,
     )
@@ -103,6 +99,101 @@ class TermsModel(_Model):
     cancellation: TextModel
 
 
+class PauseModel(_Model):
+    """``{complaints: 2%, min_offers: 50}``: the rule rests while more than that complained."""
+
+    complaints: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,2}(\.[0-9])?%$")]
+    min_offers: int = Field(50, ge=1, le=1_000_000)
+
+
+class CeilingModel(_Model):
+    """``20%``, or ``{share: 20%, until_accepted: 3}``: of the basket, until so many acceptances."""
+
+    share: Percent
+    until_accepted: int = Field(1, ge=1, le=1000)
+
+
+class FatigueModel(_Model):
+    """``{budget: 1, per: session}``, or per duration; at most as many as a document remembers."""
+
+    budget: int = Field(ge=0, le=50)
+    per: str
+
+    @field_validator("per")
+    @classmethod
+    def _is_per(cls, value: str) -> str:
+        if value == "session":
+            return value
+        try:
+            return _span(value)
+        except ValueError as error:
+            raise ValueError(f"{error}; or write session") from None
+
+
+class GateModel(_Model):
+    """``gate:`` of a rule or of the book. ``""`` and ``[]`` stand for a plain ``true``."""
+
+    value_realised: str | None = None
+    deployed: list[Name] | None = None
+    purpose: str | None = None
+    price_ceiling: CeilingModel | None = None
+    fatigue: FatigueModel | None = None
+    framing: Literal["fit"] | None = None
+
+    @field_validator("value_realised", "purpose", mode="before")
+    @classmethod
+    def _is_said(cls, value: Any) -> Any:
+        if value is False or value == "":
+            raise ValueError("must be true or an expression; leave the key out for no gate")
+        return "" if value is True else value
+
+    @field_validator("deployed", mode="before")
+    @classmethod
+    def _is_listed(cls, value: Any) -> Any:
+        if value is False or value == []:
+            raise ValueError("must be true or products; leave the key out for no gate")
+        return [] if value is True else [value] if isinstance(value, str) else value
+
+    @field_validator("price_ceiling", mode="before")
+    @classmethod
+    def _is_ceiling(cls, value: Any) -> Any:
+        return {"share": value} if isinstance(value, str) else value
+
+
+class CoolOffModel(_Spans):
+    """``30d``, or ``{for: 30d, after: [not_needed, timing], over: placement}``."""
+
+    for_: str = Field(alias="for")
+    after_: list[FeedbackReason] = Field(["not_needed"], alias="after", min_length=1)
+    over: Literal["rule", "placement", "all"] = "rule"
+
+    @field_validator("after_", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
+class HoldoutModel(_Model):
+    """``{share, salt}``: who is offered nothing, drawn by a digest."""
+
+    share: Percent
+    salt: Annotated[str, StringConstraints(max_length=64)] | None = None
+
+
+class LearnModel(_Model):
+    """``{min_selections: 20}``: from how many selections on a plan's rate says something."""
+
+    min_selections: int = Field(20, ge=1, le=1_000_000)
+
+
+class AllowModel(_Model):
+    """``{bundles, ladders, reason}``: prices that may lie outside the bounds, and why."""
+
+    bundles: list[Sku] = []
+    ladders: list[Name] = []
+    reason: str = Field(min_length=1)
+
+
 class BookModel(_Model):
     """The ``book:`` section."""
 
@@ -112,6 +203,19 @@ class BookModel(_Model):
     limits: list[LimitModel] = []
     quiet_hours: QuietModel | None = None
     terms: dict[str, TermsModel] = {}
+    pause_over: PauseModel | None = None
+    learn: LearnModel | None = None
+    gate: GateModel | None = None
+    holdout: HoldoutModel | None = None
+    cool_off: CoolOffModel | None = None
+    allow: list[AllowModel] = []
+
+    _cool_off = field_validator("cool_off", mode="before")(_cooling)
+
+    @field_validator("allow", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
 
 
 class BeforeModel(_Spans):
@@ -129,8 +233,27 @@ class PickModel(_Model):
     same: str | None = None
     complements_of: str | None = None
     closes_gap_to: int | None = Field(None, ge=1)
-    from_: Literal["complements"] | None = Field(None, alias="from")
+    bought_together_with: str | None = None
+    viewed_together_with: str | None = None
+    min_support: int | None = Field(None, ge=1, le=1_000_000)
+    tier_up_from: str | None = None
+    tier_down_from: str | None = None
+    bundle_with: str | None = None
+    replenishes: str | None = None
+    next_module_after: str | None = None
+    perk: Name | None = None
+    from_: str | None = Field(None, alias="from")
+    features: str | None = None
+    exclude: list[Name] = []
+    leave_out_owned: bool | None = None
     max: int = Field(1, ge=1, le=20)
+
+
+class RetireModel(_Model):
+    """``{from, to}``: dates of the book's zone, or instants; ``to`` is the first without."""
+
+    from_: str | None = Field(None, alias="from")
+    to: str | None = None
 
 
 class PriceModel(_Model):
@@ -146,13 +269,35 @@ class LatenessModel(_Spans):
     skip_after: str
 
 
+class PerkModel(_Spans):
+    """``{perk, until}`` or ``{perk, for}``; with neither it ends with the offer."""
+
+    perk: Name
+    until: str | None = None
+    for_: str | None = Field(None, alias="for")
+
+
+class SeriesModel(_Spans):
+    """``{series, window, min}``: daily figures of a metric that the offer shows."""
+
+    series: Name
+    window: str = "90d"
+    min: int = Field(3, ge=1, le=90)
+
+
+class ContentRefModel(TextModel):
+    """A reference in both languages; ``type`` says what lies there."""
+
+    type: Literal["how_to", "case"] | None = None
+
+
 class MessageModel(_Model):
     """What the marketing tool may print beside the reason."""
 
     for_whom: TextModel | None = None
-    benefit: TextModel | None = None
-    story: TextModel | None = None
-    content_ref: TextModel | None = None
+    benefit: Literal["catalog"] | TextModel | None = None
+    story: Literal["catalog"] | TextModel | None = None
+    content_ref: ContentRefModel | None = None
 
 
 class RuleModel(_Spans):
@@ -181,10 +326,21 @@ class RuleModel(_Spans):
     valid_for: str | None = None
     withdraw_on: list[str] = []
     reason: TextModel
+    retire: RetireModel | None = None
     lateness: Literal["fire"] | LatenessModel = "fire"
     message: MessageModel | None = None
+    perks: list[PerkModel] = Field([], max_length=20)
+    default_selection: Sku | None = None
+    evidence: list[SeriesModel] = Field([], max_length=5)
     terms: Name | None = None
+    pause_over: PauseModel | None = None
+    gate: GateModel | None = None
+    holdout: HoldoutModel | None = None
+    cool_off: CoolOffModel | None = None
+    sales_wait: bool = False
     examples: list[dict[str, Any]] = []
+
+    _cool_off = field_validator("cool_off", mode="before")(_cooling)
 
     @field_validator("on", "unless", "arm_when", "when", "withdraw_on", mode="before")
     @classmethod
@@ -192,9 +348,23 @@ class RuleModel(_Spans):
         return [value] if isinstance(value, str) else value
 
 
+class EventModel(_Model):
+    """A custom event type: the topic it travels on, what it is about, and its fields."""
+
+    topic: Literal["customer", "cart", "checkout", "purchase", "usage", "feedback"]
+    about: Name = "customer"
+    fields: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")], str] = {}
+
+
 class Content(_Model):
     """A whole book: all files of the folder together."""
 
     book: BookModel
     segments: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")], str] = {}
+    events: dict[
+        Annotated[
+            str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}(\.[a-z0-9_]{1,32}){1,3}$")
+        ],
+        EventModel,
+    ] = {}
     rules: list[RuleModel] = []

@@ -1,43 +1,23 @@
 """Which items a rule offers: candidates, their ranking, and what is passed over."""
 
 from collections.abc import Callable, Container, Iterable, Iterator
-from dataclasses import dataclass
 from heapq import merge
 from typing import Any
 
 from triggers.before import Before
 from triggers.book import Pick, Price, Rule
+from triggers.bundles import pick_bundle
+from triggers.candidates import Candidate, Picked, skus_of, unlike
 from triggers.catalog import Catalog, Entry, Product, Ranked
 from triggers.context import Context
+from triggers.extras import both, shown
+from triggers.ladders import tiers
+from triggers.modules import held_beyond_orders, next_modules, pains
+from triggers.replenish import refills
+from triggers.together import together
 
 #: Picks that offer again what the customer has or wants: ownership does not matter to them.
 _IGNORES_OWNERSHIP = frozenset({"same", "sku", "replenishes", "none"})
-
-
-@dataclass(slots=True)
-class Candidate:
-    """A product that is offered, and the weight that ranked it."""
-
-    product: Product
-    weight: float
-    quantity: int
-
-
-@dataclass(slots=True)
-class Picked:
-    """The items to offer, best first; ``blocked`` says what removed the best-ranked candidate
-    when nothing is left; ``empty`` that there was no candidate at all."""
-
-    items: list[Candidate]
-    blocked: str | None = None
-    empty: bool = False
-
-
-def _skus(value: Any) -> list[str]:
-    """Skus named by a pick's expression: one sku, several, or lines."""
-    if isinstance(value, str):
-        return [value] if value else []
-    return [entry if isinstance(entry, str) else entry.sku for entry in value or ()]
 
 
 def complements(catalog: Catalog, skus: list[str]) -> Ranked:
@@ -64,11 +44,20 @@ def best_complements(catalog: Catalog, skus: list[str]) -> Iterator[Entry]:
             yield entry
 
 
-def _complements_of(pick: Pick, ctx: Context) -> Iterable[Entry]:
-    skus = _skus(pick.value and pick.value.get(ctx))
+def _named(rule: Rule, ctx: Context) -> Any:
+    """What the pick's expression names: a sku, skus or lines."""
+    return rule.pick.value.get(ctx) if rule.pick.value is not None else None
+
+
+def _complements_of(rule: Rule, ctx: Context, notes: list[str]) -> Iterable[Entry]:
+    named = _named(rule, ctx)
+    skus = skus_of(named)
+    found: Iterable[Entry]
     if len(skus) == 1:
-        return ctx.catalog.related(skus[0], "complement")
-    return best_complements(ctx.catalog, skus)
+        found = ctx.catalog.related(skus[0], "complement")
+    else:
+        found = best_complements(ctx.catalog, skus)
+    return unlike(found, named, ctx.catalog)
 
 
 def _entries(pick: Pick, ctx: Context) -> list[Any]:
@@ -78,9 +67,9 @@ def _entries(pick: Pick, ctx: Context) -> list[Any]:
     return sorted(entries, key=lambda entry: entry if isinstance(entry, str) else entry.sku)
 
 
-def _same(pick: Pick, ctx: Context) -> Ranked:
+def _same(rule: Rule, ctx: Context, notes: list[str]) -> Ranked:
     found = []
-    for entry in _entries(pick, ctx):
+    for entry in _entries(rule.pick, ctx):
         sku = entry if isinstance(entry, str) else entry.sku
         product = ctx.catalog.product(sku)
         if product is None and not isinstance(entry, str) and not ctx.catalog.removed(sku):
@@ -97,9 +86,9 @@ def _quantities(pick: Pick, ctx: Context) -> dict[str, int]:
     return {e.sku: e.quantity for e in _entries(pick, ctx) if not isinstance(e, str)}
 
 
-def _sku(pick: Pick, ctx: Context) -> Ranked:
-    product = ctx.catalog.product(pick.sku)
-    return [] if product is None else [(-1.0, pick.sku, product)]
+def _sku(rule: Rule, ctx: Context, notes: list[str]) -> Ranked:
+    product = ctx.catalog.product(rule.pick.sku)
+    return [] if product is None else [(-1.0, rule.pick.sku, product)]
 
 
 def gap_to(amount: int, ctx: Context) -> int:
@@ -111,37 +100,125 @@ def gap_to(amount: int, ctx: Context) -> int:
     return amount - ctx.cart.subtotal
 
 
-def _closes_gap_to(pick: Pick, ctx: Context) -> Ranked:
-    gap = gap_to(pick.amount, ctx)
+def _closes_gap_to(rule: Rule, ctx: Context, notes: list[str]) -> Ranked:
+    gap = gap_to(rule.pick.amount, ctx)
     if gap <= 0:
         return []
-    items: list[Any] = getattr(ctx.event, "items", None) or list(ctx.cart.lines.values())
-    ranked = complements(ctx.catalog, _skus(items))
+    lines: list[Any] = getattr(ctx.event, "items", None) or list(ctx.cart.lines.values())
+    if rule.pick.source == "complements":
+        ranked = complements(ctx.catalog, skus_of(lines))
+    else:
+        ranked = together(rule.pick.source, skus_of(lines), rule.pick.min_support, ctx)
+    closing = [
+        (offer_price(rule.price, found[2].price) * rule.quantity, found)
+        for found in unlike(ranked, lines, ctx.catalog)
+    ]
     # The cheapest that closes the gap; equal ones stay as relevance ranked them.
-    return sorted((r for r in ranked if r[2].price >= gap), key=lambda r: r[2].price)
+    closing.sort(key=lambda entry: entry[0])
+    return [found for pays, found in closing if pays >= gap]
 
 
-_PICKS: dict[str, Callable[[Pick, Context], Iterable[Entry]]] = {
+def _together(rule: Rule, ctx: Context, notes: list[str]) -> Iterable[Entry]:
+    pick, named = rule.pick, _named(rule, ctx)
+    found = together(pick.kind, skus_of(named), pick.min_support, ctx)
+    # Who looks at a chair compares it with others; with one bought, nobody wants another.
+    return found if pick.kind == "viewed_together_with" else unlike(found, named, ctx.catalog)
+
+
+def _tiers(rule: Rule, ctx: Context, notes: list[str]) -> Ranked:
+    skus, allowed = skus_of(_named(rule, ctx)), ctx.book.allowed
+    return tiers(rule.pick.kind, skus[0], ctx.catalog, allowed, notes) if skus else []
+
+
+def _replenishes(rule: Rule, ctx: Context, notes: list[str]) -> Ranked:
+    return refills(skus_of(_named(rule, ctx)), ctx)
+
+
+def _next_module_after(rule: Rule, ctx: Context, notes: list[str]) -> Ranked:
+    features = rule.pick.features
+    tags = pains(ctx) if features is None else skus_of(features.get(ctx))
+    return next_modules(skus_of(_named(rule, ctx)), tags, ctx)
+
+
+_PICKS: dict[str, Callable[[Rule, Context, list[str]], Iterable[Entry]]] = {
     "complements_of": _complements_of,
     "same": _same,
     "sku": _sku,
     "closes_gap_to": _closes_gap_to,
+    "bought_together_with": _together,
+    "viewed_together_with": _together,
+    "tier_up_from": _tiers,
+    "tier_down_from": _tiers,
+    "replenishes": _replenishes,
+    "next_module_after": _next_module_after,
 }
+#: Picks of plans and modules: a running contract or a deployment holds them like an order.
+_BY_CONTRACT = frozenset({"tier_up_from", "tier_down_from", "next_module_after"})
+
+
+def _fitting(rule: Rule, candidates: Iterable[Entry], ctx: Context) -> Iterable[Entry]:
+    """Without what the rule's own words leave out: these are no candidates at all."""
+    pick = rule.pick
+    if pick.features is not None and pick.kind != "next_module_after":
+        wanted = set(skus_of(pick.features.get(ctx)))
+        candidates = (found for found in candidates if wanted.intersection(found[2].features))
+    if pick.exclude:
+        candidates = (
+            found
+            for found in candidates
+            if not pick.exclude.intersection((found[2].category, found[2].family))
+        )
+    if "benefit" in rule.extras.from_catalog:
+        candidates = (found for found in candidates if both(found[2].benefit))
+    device = getattr(ctx.event, "device_category", None)
+    if device:  # the new device is chosen already
+        candidates = (f for f in candidates if device not in (f[2].category, f[2].family))
+    return candidates
 
 
 def pick_items(rule: Rule, ctx: Context, before: Before) -> Picked:
     """The items that ``rule`` offers, passing over what is owned, in the cart or out of stock."""
-    if rule.pick.kind == "none":
+    kind = rule.pick.kind
+    if rule.extras.series and shown(rule.extras, ctx) is None:
+        return Picked([], empty=True)
+    if kind in ("none", "perk"):
         return Picked([])
-    candidates = _PICKS[rule.pick.kind](rule.pick, ctx)
-    held = () if rule.pick.kind in _IGNORES_OWNERSHIP else (before.owned, before.cart(ctx))
-    quantities = _quantities(rule.pick, ctx) if rule.pick.kind == "same" else {}
+    if kind == "bundle_with":
+        return pick_bundle(rule, ctx, before)
+    notes: list[str] = []
+    candidates = _fitting(rule, _PICKS[kind](rule, ctx, notes), ctx)
+    picked = _choose(rule, candidates, ctx, before)
+    picked.notes = tuple(notes)
+    if "story" in rule.extras.from_catalog and picked.items:
+        picked.story = _story(rule, picked.items[0].product.sku, ctx)
+    return picked
+
+
+def _story(rule: Rule, to: str, ctx: Context) -> dict[str, str]:
+    """What the catalogue tells of the relation that led to ``to``; empty where it tells nothing."""
+    named = skus_of(_named(rule, ctx)) or list(ctx.cart.lines)
+    relation = "replenishes" if rule.pick.kind == "replenishes" else "complement"
+    stories = [ctx.catalog.story(sku, to, relation) for sku in named]
+    return next((story for story in stories if both(story)), {})
+
+
+def _choose(rule: Rule, candidates: Iterable[Entry], ctx: Context, before: Before) -> Picked:
+    kind = rule.pick.kind
+    held: tuple[Container[str], ...] = ()
+    if kind not in _IGNORES_OWNERSHIP:
+        held = (before.owned, before.cart(ctx))
+        if kind in _BY_CONTRACT:
+            held = (*held, held_beyond_orders(ctx))
+    quantities = _quantities(rule.pick, ctx) if kind == "same" else {}
+    wanted = _wanted(rule, ctx)
     items: list[Candidate] = []
     blocked: str | None = None
     empty = True
     for minus_weight, sku, product in candidates:
         empty = False
         code = _passed_over(sku, held, ctx.catalog)
+        if code is None and wanted is not None and not wanted & set(product.purposes):
+            code = "irrelevant"
         if code is None:
             quantity = quantities.get(sku, rule.quantity)
             items.append(Candidate(product, -minus_weight, quantity))
@@ -152,11 +229,27 @@ def pick_items(rule: Rule, ctx: Context, before: Before) -> Picked:
     return Picked(items, None if items else blocked, empty)
 
 
+def _wanted(rule: Rule, ctx: Context) -> frozenset[str] | None:
+    """The purposes of which an item must share one; None where the rule does not ask."""
+    purpose = rule.gate.purpose
+    if purpose is None or rule.pick.kind == "same":  # what is in the cart fits by being there
+        return None
+    value = purpose.get(ctx)
+    found = [value] if isinstance(value, str) else value or ()
+    return frozenset(word for word in found if isinstance(word, str) and word)
+
+
 def _passed_over(sku: str, held: tuple[Container[str], ...], catalog: Catalog) -> str | None:
     for skus in held:
         if sku in skus:
             return "already_owned"
     return None if catalog.in_stock(sku) else "out_of_stock"
+
+
+def price_of(candidate: Candidate, price: Price) -> int:
+    """What one of a candidate costs: its own price as a part of a set, else the rule's."""
+    own = candidate.price
+    return offer_price(price, candidate.product.price) if own is None else own
 
 
 def offer_price(price: Price, list_price: int) -> int:
@@ -175,4 +268,5 @@ __all__ = [
     "gap_to",
     "offer_price",
     "pick_items",
+    "price_of",
 ]

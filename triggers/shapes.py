@@ -10,12 +10,23 @@ from typing import Any
 
 from triggers.rules import (
     NOT_YET,
+    AllowModel,
     BookModel,
+    CeilingModel,
     Content,
+    CoolOffModel,
+    FatigueModel,
+    GateModel,
+    HoldoutModel,
+    LearnModel,
     LimitModel,
+    MessageModel,
+    PauseModel,
+    PerkModel,
     PickModel,
     QuietModel,
     RuleModel,
+    SeriesModel,
 )
 
 Path = tuple[str | int, ...]
@@ -104,7 +115,7 @@ def _is_branch(part: Any) -> bool:
     return part in _BRANCHES or (isinstance(part, str) and part.startswith("literal["))
 
 
-_BRANCHES = frozenset({"PickModel", "PriceModel", "LatenessModel"})
+_BRANCHES = frozenset({"PickModel", "PriceModel", "LatenessModel", "TextModel"})
 ROUNDS_MAX = 8
 #: What stands in for a part that is wrong, so that the rest can be checked. It is never run.
 _ANY_BOOK = {"name": "?", "timezone": "UTC", "currency": "XXX"}
@@ -125,8 +136,25 @@ _SHAPES = {
 }
 
 
+_MODELS = (
+    Content,
+    BookModel,
+    RuleModel,
+    PickModel,
+    LimitModel,
+    QuietModel,
+    PauseModel,
+    LearnModel,
+    GateModel,
+    CeilingModel,
+    FatigueModel,
+    HoldoutModel,
+    AllowModel,
+    MessageModel,
+    PerkModel,
+    SeriesModel,
+    CoolOffModel,
+)
 _KEYS = [
-    (field.alias or name)
-    for model in (Content, BookModel, RuleModel, PickModel, LimitModel, QuietModel)
-    for name, field in model.model_fields.items()
-]
+    (field.alias or name) for model in _MODELS for name, field in model.model_fields.items()
+] + ["templates", "use", "with"]

@@ -15,6 +15,7 @@ letter   part    holds
 ``a``    armed   the events that armed the pending timers
 ``h``    history views and problems
 ``s``    seen    repeats: packed (time, id digest, body checksum) of recent events
+``u``    usage   metrics: last value and quota, packed days (:mod:`triggers.usage`)
 ``l``    held    offers that wait for the end of quiet hours before they are sent late
 =======  ======  ====================================================================
 """
@@ -32,6 +33,7 @@ MAX_ORDERS = 50
 MAX_ORDER_LINES = 100
 MAX_OWNED = 300
 MAX_OFFERS = 50
+MAX_REFUSED = 100
 MAX_MARKS = 200
 MAX_BARS = 100
 MAX_VIEWS = 50
@@ -42,6 +44,8 @@ MAX_DEPLOYED = 20
 SEEN_MS = 72 * 3_600_000
 MAX_SEEN = 256
 MAX_HELD = 50
+MAX_METRICS = 20
+MAX_USAGE_DAYS = 90
 SCHEMA = 1
 
 
@@ -125,7 +129,10 @@ class Now(msgspec.Struct, array_like=True, gc=False):
     declined: int = 0
     last_decline_reason: str = ""
     entered_by_downsell: bool = False
+    session_at: int = 0  # when the latest session began
     held_until: int = 0  # when the first of the held offers may be sent
+    accepted_at: int = 0  # the last acceptance, and the last one of a down_sell
+    downsell_at: int = 0
 
 
 class Order(msgspec.Struct, array_like=True, gc=False):
@@ -152,7 +159,12 @@ class Order(msgspec.Struct, array_like=True, gc=False):
 
 
 class Made(msgspec.Struct, array_like=True, gc=False):
-    """An offer that was decided, as caps, cooldowns and withdrawals need it."""
+    """An offer that was decided, as caps, cooldowns, withdrawals and feedback need it.
+
+    ``fate`` is its one final outcome (accepted, declined, complained, withdrawn, expired), ``""``
+    while it is open; ``why`` the reason of a decline; ``seen`` 1 when it was shown, 2 when it was
+    clicked; ``answered`` that rules have had their turn at the answer.
+    """
 
     at: int
     offer_id: str
@@ -164,14 +176,28 @@ class Made(msgspec.Struct, array_like=True, gc=False):
     until: int
     price: int
     event_type: str
-    open: bool = True
+    ghost: bool = False  # of a customer in a holdout: it was counted, never sent
+    perks: list[tuple[str, int]] = []  # each with its end in ms
+    skus: list[str] = []
+    fate: str = ""
+    why: str = ""
+    ended_at: int = 0
+    seen: int = 0
+    answered: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Whether the offer has no outcome yet."""
+        return not self.fate and not self.ghost
 
 
 class Offers(msgspec.Struct, array_like=True, gc=False):
-    """Offers made (oldest first), and the instant of each cooling rule's last one."""
+    """Offers made (oldest first), the instant of each cooling rule's last one, and when the
+    customer last refused what for which reason (:func:`triggers.feedback.refused_key`)."""
 
     made: list[Made] = []
     last: dict[str, int] = {}
+    refused: dict[str, int] = {}
 
 
 class Armed(msgspec.Struct, array_like=True, gc=False):
@@ -198,6 +224,14 @@ class History(msgspec.Struct, array_like=True, gc=False):
     problems: list[tuple[str, int]] = []
 
 
+class Meter(msgspec.Struct, array_like=True, gc=False):
+    """A metric's last value, its last quota (0 when none was told) and its packed days."""
+
+    value: float = 0.0
+    quota: float = 0.0
+    days: bytes = b""
+
+
 PARTS: dict[str, tuple[str, type]] = {
     "now": ("n", Now),
     "orders": ("o", list[Order]),
@@ -208,6 +242,7 @@ PARTS: dict[str, tuple[str, type]] = {
     "armed": ("a", Armed),
     "history": ("h", History),
     "seen": ("s", bytearray),
+    "usage": ("u", dict[str, Meter]),
     "held": ("l", list[tuple[int, bytes]]),
 }
 PART_LETTERS = "".join(letter for letter, _ in PARTS.values())
@@ -218,7 +253,7 @@ _DECODE: dict[str, Any] = {
 }
 _STRUCTS = frozenset({"armed", "history", "offers"})
 _FRESH = {name: (list if name in ("orders", "held") else kind) for name, (_, kind) in PARTS.items()}
-_FRESH |= {"owned": dict, "marks": dict, "bars": dict}
+_FRESH |= {"owned": dict, "marks": dict, "bars": dict, "usage": dict}
 _EMPTY_STRUCTS = {name: _FRESH[name]() for name in _STRUCTS}
 _unpack_lines = msgspec.msgpack.Decoder(list[Line]).decode
 
@@ -303,6 +338,11 @@ class Customer:
     def history(self) -> History:
         """Views and problems."""
         return self.part("history")  # type: ignore[no-any-return]
+
+    @property
+    def usage(self) -> dict[str, Meter]:
+        """Metric -> what was used of it, least recently told first."""
+        return self.part("usage")  # type: ignore[no-any-return]
 
     def due_ms(self) -> int:
         """When the clock has to look at this customer next, 0 for never."""

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from triggers.context import Context, Variable
+from triggers.context import Context
 from triggers.errors import RuleError
+from triggers.names import Variable
 
 _NAME = re.compile(r"\{([^{}]*)\}")
 _BRACE = re.compile(r"[{}]")

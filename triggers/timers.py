@@ -4,14 +4,16 @@ A timer is data: its rule, what it is about, when it is due and which event arme
 has at most one timer for a rule and a thing, and at most ``MAX_TIMERS`` in all.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from triggers.book import Mode, Rule
 from triggers.context import Context
+from triggers.customtypes import NOTHING
 from triggers.durations import instant_of
-from triggers.events import CUSTOMER, EVENT_TYPES, Event
+from triggers.events import CUSTOMER, EVENT_TYPES, Event, EventType
 from triggers.gates import once_used
 from triggers.state import MAX_BARS, MAX_TIMERS, Customer, Timer
 
@@ -229,10 +231,13 @@ def _order(timer: Timer) -> tuple[int, str, str]:
     return timer.due_ms, timer.rule, timer.about
 
 
-def take_due(customer: Customer, up_to_ms: int) -> tuple[Timer, Any] | None:
+def take_due(
+    customer: Customer, up_to_ms: int, custom: Mapping[str, EventType]
+) -> tuple[Timer, Any] | None:
     """Remove and return the next timer due at or before ``up_to_ms`` with its event's payload.
 
-    In due order, equal ones by rule id and then by what they are about.
+    In due order, equal ones by rule id and then by what they are about. ``custom`` are the event
+    types that the book declares.
     """
     due = [timer for timer in customer.now.timers if timer.due_ms <= up_to_ms]
     if not due:
@@ -240,6 +245,18 @@ def take_due(customer: Customer, up_to_ms: int) -> tuple[Timer, Any] | None:
     first = min(due, key=_order)
     data = customer.armed.events[_key(first)]
     if isinstance(data, bytes):
-        data = _DECODE[first.event_type](data)
+        data = _decoded(first.event_type, data, custom)
     drop(customer, first)
     return first, data
+
+
+def _decoded(event_type: str, data: bytes, custom: Mapping[str, EventType]) -> Any:
+    """The payload of what armed a timer; nothing where a new book tells its type otherwise."""
+    decode = _DECODE.get(event_type)
+    if decode is not None:
+        return decode(data)
+    declared = custom.get(event_type)
+    try:
+        return NOTHING if declared is None else msgspec.json.decode(data, type=declared.data)
+    except msgspec.ValidationError:
+        return NOTHING

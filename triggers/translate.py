@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from triggers.celast import Node
-from triggers.context import Context, Function, Variable
+from triggers.context import Context
 from triggers.errors import EvalError
 from triggers.fields import Item
+from triggers.names import Function, Variable
 from triggers.state import Line
 
 Locals = dict[str, Any] | None

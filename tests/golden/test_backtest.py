@@ -16,9 +16,9 @@ FILES = [
 RESULTS = ("offers.jsonl", "decisions.jsonl", "dead-letters.jsonl")
 
 
-def run(out: Path, seed: str) -> dict[str, str]:
+def run(out: Path, seed: str, rules: Path = EXAMPLE / "rules", *more: str) -> dict[str, str]:
     """Backtest the demo under a hash seed; digests of the results by file name."""
-    command = [sys.executable, "-m", "streams.cli", "backtest", "--rules", str(EXAMPLE / "rules")]
+    command = [sys.executable, "-m", "streams.cli", "backtest", "--rules", str(rules), *more]
     command += ["--out", str(out), "--events", *map(str, FILES), "--json"]
     subprocess.run(
         command, check=True, env={**os.environ, "PYTHONHASHSEED": seed}, cwd=EXAMPLE.parents[1]
@@ -31,3 +31,12 @@ def test_two_hash_seeds_give_the_same_bytes(tmp_path: Path) -> None:
     assert first == run(tmp_path / "second", "4711")
     assert (tmp_path / "first" / "offers.jsonl").stat().st_size > 1_000_000
     assert (tmp_path / "first" / "dead-letters.jsonl").read_bytes() == b""
+
+
+def test_what_is_learnt_gives_the_same_bytes_under_two_hash_seeds(tmp_path: Path) -> None:
+    learning = Path(__file__).parent / "learned"
+    until = ("--until", "2017-03-01T00:00:00Z")
+    first = run(tmp_path / "first", "0", learning, *until)
+    assert first == run(tmp_path / "second", "4711", learning, *until)
+    offers = (tmp_path / "first" / "offers.jsonl").read_text()
+    assert '"rule":"bought-together"' in offers

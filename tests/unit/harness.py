@@ -20,14 +20,14 @@ SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 #: Monday, noon in Tokyo.
 NOON = to_ms("2026-03-02T12:00:00+09:00")
 REASON = {"ja": "理由", "en": "why"}
+DEFAULTS = {"kind": "cross_sell", "channel": "email", "reason": REASON, "pick": "none"}
+BY_KIND = {"up_sell": {"message": {"benefit": REASON}}}
 
 
 def make_book(*rules: dict[str, Any], **book: Any) -> Book:
-    """Compile rules given as mappings; ``kind``, ``channel`` and ``reason`` have defaults."""
-    filled = [
-        {"kind": "cross_sell", "channel": "email", "reason": REASON, "pick": "none", **rule}
-        for rule in rules
-    ]
+    """Compile rules given as mappings; kind, channel, reason and an up_sell's benefit have
+    defaults."""
+    filled = [{**DEFAULTS, **BY_KIND.get(str(rule.get("kind")), {}), **rule} for rule in rules]
     head = {"name": "test", "timezone": "Asia/Tokyo", "currency": "JPY", **book}
     found = compile_content({"book": head, "rules": filled})
     assert isinstance(found, Book), found

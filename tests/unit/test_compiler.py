@@ -130,8 +130,13 @@ def test_more_offers_than_a_document_remembers_cannot_be_limited() -> None:
     assert messages({}, limits=[{"max": 51, "in": "7d"}])
 
 
-def test_an_up_sell_is_refused_while_its_gate_is_missing() -> None:
-    assert "value_realised" in messages({"kind": "up_sell"})[0]
+def test_an_up_sell_is_refused_unless_rule_or_book_asks_for_realised_value() -> None:
+    rule = {"kind": "up_sell", "message": {"benefit": {"ja": "あ", "en": "a"}}}
+    gate = {"value_realised": True}
+    assert "value_realised: true" in messages(rule)[0]
+    assert "value_realised: true" in messages({**rule, "gate": {"deployed": True}})[0]
+    assert isinstance(compiled({**rule, "gate": gate}), Book)
+    assert isinstance(compiled(rule, gate=gate), Book)
 
 
 def test_a_down_sell_answers_hesitation() -> None:

@@ -107,3 +107,19 @@ def test_an_entry_survives_packing() -> None:
         Outgoing("offers.push", b"c", b"{}", "id", None, 1, 2, 3, 4),
     ]
     assert unpack(pack(records)) == records
+
+
+def test_what_is_learnt_goes_to_the_one_partition_of_its_topic() -> None:
+    class Places(Log):
+        def __init__(self) -> None:
+            super().__init__()
+            self.places: dict[str, int] = {}
+
+        async def send_batch(self, topic: str, partition: int, records: Sequence[Any]) -> Acked:
+            self.places[topic] = partition
+            return await super().send_batch(topic, partition, records)
+
+    log = Places()
+    relay, _ = make_relay(log)
+    run_relay(log, relay, [(1, [outgoing("decisions", "a"), outgoing("learned", "b")])])
+    assert log.places == {"x-decisions": 3, "x-learned": 0}

@@ -1,0 +1,27 @@
+"""Which topics a worker wants, and what stands against a start."""
+
+from __future__ import annotations
+
+from streams.settings import load_settings
+from streams.topics import LEARNED, plan_topics, topic_faults
+from triggers.events import CATALOG, TOPICS
+
+
+def counts() -> dict[str, int]:
+    return {plan.name: plan.partitions for plan in plan_topics(None, 4, history=False)}
+
+
+def test_the_topics_that_are_made_are_those_that_are_wanted() -> None:
+    assert topic_faults(load_settings(), None, counts()) == []
+    assert counts()[CATALOG] == counts()[LEARNED] == 1
+    assert {counts()[topic] for topic in TOPICS} == {4}
+
+
+def test_what_is_between_partitions_is_compacted_and_has_one_partition() -> None:
+    for history in (False, True):
+        (plan,) = (p for p in plan_topics(None, 4, history) if p.name == LEARNED)
+        assert plan.configs["cleanup.policy"] == "compact"
+    faults = topic_faults(load_settings(), None, {**counts(), LEARNED: 4})
+    assert faults == ["topic learned has 4 partitions and must have 1"]
+    without = {name: count for name, count in counts().items() if name != LEARNED}
+    assert topic_faults(load_settings(), None, without) == ["topic learned is missing"]

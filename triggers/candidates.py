@@ -1,0 +1,85 @@
+"""What a pick has to choose from, and what it chose."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from triggers.catalog import UNKNOWN, Catalog, Entry, Product
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A product that is offered, and the weight that ranked it.
+
+    ``price`` is what it costs in minor units where the rule's own price does not say: as a part
+    of a set.
+    """
+
+    product: Product
+    weight: float
+    quantity: int
+    price: int | None = None
+
+
+@dataclass(slots=True)
+class Picked:
+    """The items to offer, best first; ``blocked`` says what removed the best-ranked candidate
+    when nothing is left; ``empty`` that there was no candidate at all.
+
+    ``title`` is what the offer as a whole is called where that is not its first item, ``story``
+    what holds a set together; ``notes`` counts what was passed over without a gate's code.
+    """
+
+    items: list[Candidate]
+    blocked: str | None = None
+    empty: bool = False
+    title: Product | None = None
+    story: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def first(self) -> Product:
+        """What texts call the item."""
+        if self.title is not None:
+            return self.title
+        return self.items[0].product if self.items else UNKNOWN
+
+
+def skus_of(value: Any) -> list[str]:
+    """Skus named by a pick's expression: one sku, several, or lines."""
+    if isinstance(value, str):
+        return [value] if value else []
+    return [entry if isinstance(entry, str) else entry.sku for entry in value or ()]
+
+
+def kinds_of(value: Any, catalog: Catalog) -> list[Product]:
+    """The products that an expression names; of one that the catalogue lacks what its line says."""
+    found = []
+    for entry in [value] if isinstance(value, str) else value or ():
+        sku = entry if isinstance(entry, str) else entry.sku
+        product = catalog.product(sku)
+        if product is None and not isinstance(entry, str) and entry.category:
+            product = Product(sku, category=entry.category)
+        if product is not None:
+            found.append(product)
+    return found
+
+
+def alike(one: Product, other: Product) -> bool:
+    """Whether two products are of one kind: same family and category, as far as both are told."""
+    families = bool(one.family and other.family)
+    categories = bool(one.category and other.category)
+    if families and one.family != other.family:
+        return False
+    if categories and one.category != other.category:
+        return False
+    return families or categories
+
+
+def unlike(ranked: Iterable[Entry], value: Any, catalog: Catalog) -> Iterable[Entry]:
+    """Without what is of the same kind as one of the products that ``value`` names: nobody who
+    takes a chair wants another one with it."""
+    kinds = [kind for kind in kinds_of(value, catalog) if kind.family or kind.category]
+    if not kinds:
+        return ranked
+    return (found for found in ranked if not any(alike(found[2], kind) for kind in kinds))
