@@ -13,12 +13,10 @@ import msgspec
 from pydantic import ValidationError
 
 from triggers import book as compiled
-from triggers.conditions import Condition, ExpressionError, Expressions, Value
-from triggers.context import FUNCTIONS, VARIABLES, event_variables
+from triggers.conditions import Expressions
 from triggers.customtypes import declare
-from triggers.durations import DailyWindow, parse_duration
-from triggers.errors import RuleError
-from triggers.events import CATALOG, EVENT_TYPES
+from triggers.durations import parse_duration
+from triggers.events import EVENT_TYPES
 from triggers.extraskeys import allowed_of, check_message, compile_extras
 from triggers.feedbackkeys import cool_off_of, sales_wait_of, with_own_lines
 from triggers.gatecompiler import GateCompiler, holdout_of, merged
@@ -26,23 +24,19 @@ from triggers.gatekeys import Gate, Holdout
 from triggers.gates import binding
 from triggers.kindchecks import check_kind
 from triggers.learningkeys import knowledge_of, pause_of, selections_min_of
+from triggers.limitkeys import limit_of, quiet_of
 from triggers.names import Variable
-from triggers.offerfacts import offer_variables
 from triggers.pickkeys import check_price, compile_pick
-from triggers.retire import Dates, instant
+from triggers.retire import dates_of
 from triggers.rules import (
     Content,
-    LimitModel,
-    QuietModel,
     RuleModel,
     TermsModel,
-    TextModel,
 )
 from triggers.ruletemplates import expand
-from triggers.segments import in_order
+from triggers.scopes import Scopes
 from triggers.shapes import ASIDE, ROUNDS_MAX, Fault, Path, fault_of, is_echo, without
 from triggers.teaching import teachers
-from triggers.templates import TemplateError, compile_template
 
 #: A name that only the events in ``on`` bring along.
 _NAME_OF_EVENT = re.compile(r"unknown name (event|offer)\.")
@@ -84,11 +78,9 @@ class _Compiler:
         self._warnings: list[Fault] = []
         self._text = _canonical(content)
         self._digest = blake2b(self._text, digest_size=16).hexdigest()
-        self._scopes: dict[tuple[str, ...], Expressions] = {}
-        self._names: dict[tuple[str, ...], dict[str, Variable]] = {}
         self._custom = declare(model.events, ("events",), self._add)
-        self._types = {**EVENT_TYPES, **self._custom}
-        self._segments = self._compile_segments()
+        types = {**EVENT_TYPES, **self._custom}
+        self._scopes = Scopes(types, model.segments, self._add)
         self._book_gate = self._compile_book_gate()
 
     def run(self) -> compiled.Book | list[Fault]:
@@ -104,8 +96,8 @@ class _Compiler:
             rules.append(self._rule(model, ("rules", place)))
         if self._faults:
             return self._faults
-        limits = tuple(_limit(limit) for limit in book.limits)
-        quiet = None if book.quiet_hours is None else _quiet(book.quiet_hours)
+        limits = tuple(limit_of(limit) for limit in book.limits)
+        quiet = None if book.quiet_hours is None else quiet_of(book.quiet_hours)
         made = compiled.make_book(
             book.name,
             book.timezone,
@@ -149,107 +141,27 @@ class _Compiler:
         except (ZoneInfoNotFoundError, ValueError, OSError):
             self._add(("book", "timezone"), f"{zone!r} is no time zone of the IANA database")
 
-    # -- names and expressions -------------------------------------------------------------
-
-    def _compile_segments(self) -> dict[str, Variable]:
-        """The segments, each after those that it names."""
-        found: dict[str, Variable] = {}
-        sources = self._model.segments
-        for name in in_order(sources, self._add):
-            scope = Expressions({**VARIABLES, **found}, FUNCTIONS)
-            try:
-                condition = scope.condition(sources[name])
-            except ExpressionError as error:
-                self._add(("segments", name), str(error), error.column)
-                condition = scope.condition("false")  # its name is known: no faults that follow
-            found[f"segment.{name}"] = Variable("bool", condition.holds, lambda ctx: True)
-        return found
-
-    def _scope(self, types: tuple[str, ...]) -> Expressions:
-        if types not in self._scopes:
-            names = {**VARIABLES, **self._segments, **offer_variables(types)}
-            names |= event_variables(types, self._types)
-            self._names[types] = names
-            self._scopes[types] = Expressions(names, FUNCTIONS)
-        return self._scopes[types]
-
-    def _conditions(
-        self, sources: list[str], scope: Expressions, path: Path
-    ) -> tuple[Condition, ...]:
-        found = []
-        for place, source in enumerate(sources):
-            try:
-                found.append(scope.condition(source))
-            except ExpressionError as error:
-                self._add((*path, place), str(error), error.column)
-        return tuple(found)
-
-    def _value(
-        self, source: str, scope: Expressions, path: Path, kinds: tuple[str, ...]
-    ) -> Value | None:
-        try:
-            value = scope.value(source)
-        except ExpressionError as error:
-            self._add(path, str(error), error.column)
-            return None
-        if value.type.partition("<")[0] not in kinds:
-            self._add(path, f"must be of type {' or '.join(kinds)}, but is {value.type}")
-        return value
-
-    def _value_at(
-        self, scope: Expressions, source: str, path: Path, kinds: tuple[str, ...]
-    ) -> Value | None:
-        return self._value(source, scope, path, kinds)
-
-    def _texts(self, model: TextModel, names: Mapping[str, Variable], path: Path) -> dict[str, Any]:
-        found = {}
-        for language in ("ja", "en"):
-            try:
-                found[language] = compile_template(getattr(model, language), language, names)
-            except TemplateError as error:
-                self._add((*path, language), str(error), error.column)
-        return found
-
-    def _known_types(self, types: list[str], path: Path) -> tuple[str, ...]:
-        known = [name for name, kind in self._types.items() if kind.topic != CATALOG]
-        for place, name in enumerate(types):
-            if name not in known:
-                close = get_close_matches(name, known, n=1)
-                hint = f"; did you mean {close[0]}?" if close else ""
-                self._add((*path, place), f"unknown event type {name}{hint}")
-        return tuple(name for name in types if name in known)
-
     # -- rules -----------------------------------------------------------------------------
 
     def _rule(self, model: RuleModel, path: Path) -> compiled.Rule:
         before = len(self._faults)
-        on = self._known_types(model.on, (*path, "on"))
+        on = self._scopes.known_types(model.on, (*path, "on"))
         misread = len(self._faults) > before
-        scope = self._scope(on)
-        dates = self._dates(model, path)
-        names = self._names[on]
-        mode, delay = self._moment(model, path)
-        value = partial(self._value_at, scope)
+        scope = self._scopes.scope(on)
+        names = self._scopes.names(on)
+        value = partial(self._scopes.value, scope)
         rule = compiled.Rule(
             id=model.id,
             kind=model.kind,
             on=on,
             channel=model.channel,
             pick=compile_pick(model.pick, value, (*path, "pick"), self._add),
-            mode=mode,
             about=model.about,
-            delay=None if delay is None else parse_duration(delay),
-            before=self._before(model, scope, path),
-            unless=frozenset(self._known_types(model.unless, (*path, "unless"))),
-            when=(*dates, *self._conditions(model.when, scope, (*path, "when"))),
-            arm_when=(
-                *(dates if mode is not compiled.Mode.NOW else ()),
-                *self._conditions(model.arm_when, scope, (*path, "arm_when")),
-            ),
+            **self._moment(model, scope, path),
             natural={name: self._custom[name].about for name in on if name in self._custom},
             cooldown_ms=parse_duration(model.cooldown).ms if model.cooldown else 0,
-            limits=tuple(_limit(limit) for limit in model.limits),
-            quiet_hours=None if model.quiet_hours is None else _quiet(model.quiet_hours),
+            limits=tuple(limit_of(limit) for limit in model.limits),
+            quiet_hours=None if model.quiet_hours is None else quiet_of(model.quiet_hours),
             placement=model.placement,
             priority=model.priority,
             quantity=model.quantity,
@@ -257,11 +169,11 @@ class _Compiler:
             valid_for_ms=parse_duration(
                 model.valid_for or ("7d" if model.kind == "follow_up" else "24h")
             ).ms,
-            withdraw_on=frozenset(self._known_types(model.withdraw_on, (*path, "withdraw_on"))),
+            withdraw_on=self._types_at(model.withdraw_on, (*path, "withdraw_on")),
             skip_after_ms=None
             if isinstance(model.lateness, str)
             else parse_duration(model.lateness.skip_after).ms,
-            reason=self._texts(model.reason, names, (*path, "reason")),
+            reason=self._scopes.texts(model.reason, names, (*path, "reason")),
             message=self._message(model, names, path),
             terms=self._terms(model, path),
             extras=compile_extras(model, value, path, self._add),
@@ -288,7 +200,7 @@ class _Compiler:
         path = ("book", "gate")
         if model.framing is not None:
             self._add((*path, "framing"), "each down_sell says for itself why it fits")
-        return GateCompiler(self._scope(()), path, self._add).gate(model)
+        return GateCompiler(self._scopes.scope(()), path, self._add).gate(model)
 
     def _gate(self, model: RuleModel, scope: Expressions, path: Path) -> Gate:
         own = Gate()
@@ -303,37 +215,33 @@ class _Compiler:
         book = self._model.book.holdout
         return holdout_of(model.holdout, "" if book is None else book.salt or "")
 
-    def _moment(self, model: RuleModel, path: Path) -> tuple[compiled.Mode, str | None]:
+    def _types_at(self, types: list[str], path: Path) -> frozenset[str]:
+        return frozenset(self._scopes.known_types(types, path))
+
+    def _moment(self, model: RuleModel, scope: Expressions, path: Path) -> dict[str, Any]:
+        """When the rule decides, and under which conditions."""
         given = [key for key in ("after", "after_silence", "before") if getattr(model, key)]
         if len(given) > 1:
             self._add((*path, given[1]), f"a rule has one moment: {given[0]} or {given[1]}")
-        if not given:
-            return compiled.Mode.NOW, None
-        delay = getattr(model, given[0])
-        return compiled.Mode(given[0]), delay if isinstance(delay, str) else None
-
-    def _dates(self, model: RuleModel, path: Path) -> tuple[Condition | Dates, ...]:
-        """The condition that stands for ``retire``; none without it."""
-        retire = model.retire
-        if retire is None:
-            return ()
-        found = Dates(f"retire: {retire.from_ or ''} to {retire.to or ''}")
-        for key, text in (("from", retire.from_), ("to", retire.to)):
-            try:
-                if text is not None:
-                    setattr(found, f"{key}_ms", instant(text, self._model.book.timezone))
-            except RuleError as error:
-                self._add((*path, "retire", key), str(error))
-            except (ZoneInfoNotFoundError, ValueError, OSError):
-                pass  # the book's zone has its own fault
-        if found.from_ms >= found.to_ms:
-            self._add((*path, "retire", "to"), "lies before `from`")
-        return (found,)
+        mode = compiled.Mode(given[0]) if given else compiled.Mode.NOW
+        delay = getattr(model, given[0]) if given else None
+        zone = self._model.book.timezone
+        dates = dates_of(model.retire, zone, (*path, "retire"), self._add)
+        conditions = self._scopes.conditions
+        arm_when = conditions(model.arm_when, scope, (*path, "arm_when"))
+        return {
+            "mode": mode,
+            "delay": parse_duration(delay) if isinstance(delay, str) else None,
+            "before": self._before(model, scope, path),
+            "unless": self._types_at(model.unless, (*path, "unless")),
+            "when": (*dates, *conditions(model.when, scope, (*path, "when"))),
+            "arm_when": arm_when if mode is compiled.Mode.NOW else (*dates, *arm_when),
+        }
 
     def _before(self, model: RuleModel, scope: Expressions, path: Path) -> compiled.Before | None:
         if model.before is None:
             return None
-        date = self._value(model.before.date, scope, (*path, "before", "date"), ("string",))
+        date = self._scopes.value(scope, model.before.date, (*path, "before", "date"), ("string",))
         if date is None:
             return None
         by = parse_duration(model.before.by)
@@ -359,7 +267,7 @@ class _Compiler:
         for key in ("for_whom", "benefit", "story", "content_ref"):
             text = None if message is None else getattr(message, key)
             if text is not None and not isinstance(text, str):
-                found[key] = self._texts(text, names, (*path, "message", key))
+                found[key] = self._scopes.texts(text, names, (*path, "message", key))
         return found
 
     def _terms(self, model: RuleModel, path: Path) -> dict[str, dict[str, str]] | None:
@@ -395,18 +303,3 @@ def _canonical(content: Mapping[str, Any]) -> bytes:
     """Bytes that do not depend on the order of files, rules and keys."""
     rules = sorted(content.get("rules", ()), key=lambda rule: str(rule.get("id")))
     return msgspec.json.encode({**content, "rules": rules}, order="sorted")
-
-
-def _limit(model: LimitModel) -> compiled.Limit:
-    kinds = compiled.SALES if model.kinds is None else frozenset(model.kinds)
-    window_ms = parse_duration(model.in_).ms
-    return compiled.Limit(model.max, window_ms, kinds, model.channel, model.placement)
-
-
-def _quiet(model: QuietModel) -> compiled.QuietHours:
-    def minutes(text: str) -> int:
-        hours, _, rest = text.partition(":")
-        return int(hours) * 60 + int(rest)
-
-    window = DailyWindow(minutes(model.from_), minutes(model.to))
-    return compiled.QuietHours(window, frozenset(model.channels), model.then)

@@ -16,6 +16,7 @@ from cel_expr_python import cel
 from triggers.celast import Node, read_tree, walk
 from triggers.context import Context
 from triggers.errors import EvalError, RuleError
+from triggers.factsused import FactUsed, Finder
 from triggers.names import Function, Variable
 from triggers.translate import PRESENT, Eval, Translator, Untranslated
 
@@ -46,25 +47,33 @@ class ExpressionError(RuleError):
 class Expression:
     """A checked expression: ``evaluate`` gives its value or raises :class:`EvalError`."""
 
-    __slots__ = ("evaluate", "source", "translated", "type")
+    __slots__ = ("evaluate", "facts", "source", "translated", "type")
 
     def __init__(
-        self, source: str, kind: str, evaluate: Callable[[Context], Any], translated: bool
+        self,
+        source: str,
+        kind: str,
+        evaluate: Callable[[Context], Any],
+        translated: bool,
+        facts: tuple[FactUsed, ...] = (),
     ) -> None:
         self.source = source
         self.type = kind
         self.evaluate = evaluate
         self.translated = translated
+        self.facts = facts
 
 
 class Condition:
-    """One line of ``when``. ``errors`` counts evaluations that had no value."""
+    """One line of ``when``. ``errors`` counts evaluations that had no value; ``facts`` are the
+    names and calls that it looks at."""
 
-    __slots__ = ("_evaluate", "errors", "source")
+    __slots__ = ("_evaluate", "errors", "facts", "source")
 
     def __init__(self, expression: Expression) -> None:
         self.source = expression.source
         self.errors = 0
+        self.facts = expression.facts
         self._evaluate = expression.evaluate
 
     def holds(self, ctx: Context) -> bool:
@@ -103,6 +112,7 @@ class Expressions:
         self._variables = variables
         self._functions = functions
         self._translator = Translator(variables, functions)
+        self._finder = Finder(variables, functions, self._translator.translate)
         self._ctx: Context | None = None  # of the evaluation in hand, for our functions
         self._env = cel.NewEnv(
             variables={name: _TYPES[variable.type] for name, variable in variables.items()},
@@ -125,11 +135,12 @@ class Expressions:
         self._check_arguments(tree, source)
         kind = compiled.return_type().name().lower()
         library = self._by_library(compiled, tree)
+        facts = self._finder.find(tree)
         try:
             run = self._translator.translate(tree)
         except Untranslated:
-            return Expression(source, kind, library, translated=False)
-        return Expression(source, kind, _alone(run, library), translated=True)
+            return Expression(source, kind, library, translated=False, facts=facts)
+        return Expression(source, kind, _alone(run, library), translated=True, facts=facts)
 
     def condition(self, source: str) -> Condition:
         """A line of ``when``: a source whose type is bool."""

@@ -8,6 +8,7 @@ from triggers.book import Rule
 from triggers.context import Context
 from triggers.decisions import Decision, Offer, OfferItem, Trigger, Withdrawal
 from triggers.extras import message_of, perks_at, preselected, shown
+from triggers.factsused import facts_of
 from triggers.feedback import expire
 from triggers.gates import (
     Case,
@@ -223,6 +224,8 @@ def _evidence(occurrence: Occurrence, ctx: Context) -> list[dict[str, Any]]:
         {"fact": f"{occurrence.rule.pick.kind}.weight", "value": candidate.weight}
         for candidate in occurrence.case.picked.items
     ]
+    used = facts_of(occurrence.rule.when, ctx)
+    found += [{"fact": fact, "value": value} for fact, value in used.items()]
     return found + (shown(occurrence.rule.extras, ctx) or [])
 
 

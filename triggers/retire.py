@@ -2,9 +2,12 @@
 
 from datetime import datetime
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfoNotFoundError
 
 from triggers.durations import from_local, instant_of
 from triggers.errors import RuleError
+from triggers.rules import RetireModel
+from triggers.shapes import AddFault, Path
 
 if TYPE_CHECKING:
     from triggers.context import Context
@@ -41,3 +44,23 @@ def instant(text: str, zone: str) -> int:
             f"{text!r} is no date such as 2026-12-24, 2026-12-24 18:00 or 2026-12-24T18:00:00+09:00"
         )
     return found
+
+
+def dates_of(
+    retire: RetireModel | None, zone: str, path: Path, add_fault: AddFault
+) -> tuple[Dates, ...]:
+    """The condition that stands for ``retire``; none without it."""
+    if retire is None:
+        return ()
+    found = Dates(f"retire: {retire.from_ or ''} to {retire.to or ''}")
+    for key, text in (("from", retire.from_), ("to", retire.to)):
+        try:
+            if text is not None:
+                setattr(found, f"{key}_ms", instant(text, zone))
+        except RuleError as error:
+            add_fault((*path, key), str(error))
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            pass  # the book's zone has its own fault
+    if found.from_ms >= found.to_ms:
+        add_fault((*path, "to"), "lies before `from`")
+    return (found,)

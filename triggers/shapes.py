@@ -6,7 +6,7 @@ all faults are seen at once.
 
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Protocol
 
 from triggers.rules import (
     NOT_YET,
@@ -30,6 +30,14 @@ from triggers.rules import (
 )
 
 Path = tuple[str | int, ...]
+
+
+class AddFault(Protocol):
+    """Takes a fault at a path; ``column`` counts from 1 inside the value."""
+
+    def __call__(self, path: Path, message: str, column: int = 1) -> None:
+        """Note the fault."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
