@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import streams
 import triggers
+from streams.catalog import CatalogReader
+from streams.codec import Door
 from streams.errors import PreconditionError
 from streams.rulefiles import load_folder
 from streams.settings import Settings
@@ -16,6 +18,8 @@ from streams.store.errors import StoreError
 from streams.store.store import Store
 from streams.topics import check_topics
 from triggers.book import Book
+from triggers.bounds import out_of_bounds
+from triggers.catalog import Catalog
 
 
 class Finding(NamedTuple):
@@ -75,7 +79,10 @@ def _examine(settings: Settings) -> Iterator[Finding]:
         else:
             text = f"{len(found)} faults, the first: {found[0]}"
             yield Finding("rule book", False, text, f"tsuide check {settings.rules}")
-    yield from _guarded("topics", lambda: _topics(settings, book))
+    topics = list(_guarded("topics", lambda: _topics(settings, book)))
+    yield from topics
+    if book is not None and all(finding.ok for finding in topics):
+        yield prices(asyncio.run(_catalog(settings, book)), book)
     yield from _guarded("store", lambda: iter(asyncio.run(_store(settings))))
 
 
@@ -96,6 +103,25 @@ def settings_hint(name: str) -> str:
 def _topics(settings: Settings, book: Book | None) -> Iterator[Finding]:
     count = check_topics(settings, book)
     yield Finding("topics", True, f"all there, {count} partitions")
+
+
+async def _catalog(settings: Settings, book: Book) -> Catalog:
+    """The catalogue as the topic tells it now; what the door refuses is left out."""
+    catalog, door = Catalog(), Door(settings.partitions, book.custom)
+    options = settings.kafka_options()
+    reader = CatalogReader(options, settings.prefix, catalog, door, lambda topic, reason: None)
+    try:
+        await reader.read_whole()
+    finally:
+        await reader.stop()
+    return catalog
+
+
+def prices(catalog: Catalog, book: Book) -> Finding:
+    """What is passed over for its price. It forbids no start: all else is offered."""
+    found = [message for _, message in out_of_bounds(catalog, book.allowed)]
+    text = "all sets and tiers within their bounds"
+    return Finding("prices", True, f"passed over: {'; '.join(found)}" if found else text)
 
 
 async def _store(settings: Settings) -> list[Finding]:

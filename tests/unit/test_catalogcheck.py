@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from streams.check import run_check
+from streams.doctor import prices
+from tests.unit.harness import World, make_book
 
 BOOK = """\
 book: {name: b, timezone: Asia/Tokyo, currency: JPY}
@@ -118,3 +120,14 @@ def test_a_warning_names_its_place_and_fails_nothing(
     status, (line,) = checked(tmp_path, capsys, *PLANS, book=BOOK + RULE)
     assert status == 0
     assert line.startswith("/rules/book.yaml:10:5: warning: a cross_sell without content")
+
+
+def test_doctor_names_what_is_passed_over_and_forbids_no_start() -> None:
+    world = World(make_book())
+    for sku, step, price in (("a", 1, 10_000), ("b", 2, 13_001)):
+        world.product(sku, price, ladder={"name": "plans", "step": step})
+    finding = prices(world.catalog, world.book)
+    assert finding.ok
+    assert finding.text.startswith("passed over: ladder plans: b at 13001")
+    world.product("b", 13_000, ladder={"name": "plans", "step": 2})
+    assert prices(world.catalog, world.book).text == "all sets and tiers within their bounds"

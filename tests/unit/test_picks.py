@@ -9,6 +9,7 @@ import pytest
 
 from tests.unit.harness import DAY, HOUR, MINUTE, NOON, SECOND, World, make_book
 from triggers.decisions import Offer
+from triggers.durations import to_text
 from triggers.events import EVENT_TYPES
 
 VALUE = {"value_realised": "true"}
@@ -581,3 +582,58 @@ def test_a_complements_story_comes_from_the_catalogue() -> None:
     relate(found, "chair", "rug", "complement", ja="在宅", en="Home office")
     found.add("chair")
     assert body(offers(found)[0])["message"]["story"] == {"ja": "在宅", "en": "Home office"}
+
+
+def test_readings_after_the_offer_bring_no_second_one() -> None:
+    found = printer()
+    found.pass_to(NOON + 83 * DAY)
+    found.send("usage.recorded", NOON + 84 * DAY, metric="pages", value=2500)
+    found.send("usage.recorded", NOON + 85 * DAY, metric="pages", value=10)
+    found.pass_to(NOON + 96 * DAY)
+    assert len(offers(found)) == 1
+
+
+def test_a_clock_stops_when_the_order_is_given_back() -> None:
+    found = printer()
+    found.send("purchase.refunded", NOON + DAY, order_id="o1")
+    found.send("usage.recorded", NOON + 2 * DAY, metric="pages", value=10)
+    found.pass_to(NOON + 200 * DAY)
+    assert offers(found) == []
+
+
+# --- the pack before an exam ---
+
+PACK = {
+    "id": "pack",
+    "on": "assessment.completed",
+    "when": [
+        "has(event.exam_at)",
+        'timestamp(event.exam_at) - at >= duration("336h")',
+    ],
+    "pick": {"complements_of": '"course"', "features": "event.weak_areas"},
+}
+
+
+@pytest.mark.parametrize(
+    ("areas", "exam", "offered"),
+    [
+        (["algebra"], 60 * DAY, [["pack-a"]]),
+        (["algebra"], 14 * DAY, [["pack-a"]]),
+        (["algebra"], 14 * DAY - SECOND, []),
+        (["algebra"], 2 * DAY, []),
+        (["history"], 60 * DAY, []),
+        ([], 60 * DAY, []),
+    ],
+)
+def test_a_weak_area_brings_its_pack_when_the_exam_is_not_too_near(
+    areas: list[str], exam: int, offered: list[Any]
+) -> None:
+    found = world(PACK)
+    found.product("course")
+    found.product("pack-a", 9_000, features=["algebra"])
+    found.product("pack-g", 9_000, features=["geometry"])
+    for sku in ("pack-a", "pack-g"):
+        found.complement("course", sku)
+    at = to_text(NOON + exam)
+    found.send("assessment.completed", NOON, weak_areas=areas, exam_at=at)
+    assert skus(found) == offered
