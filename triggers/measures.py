@@ -155,7 +155,7 @@ def _menu_mix(shoppers: Shoppers) -> Value:
 
 
 def _upper(shoppers: Shoppers) -> Value:
-    top: dict[str, int] = {}
+    top: dict[str, float] = {}
     for sku in shoppers.catalog.skus():
         product = shoppers.catalog.product(sku)
         if product is not None and product.ladder is not None:
@@ -164,7 +164,7 @@ def _upper(shoppers: Shoppers) -> Value:
     holders: Counter[str] = Counter()
     uppers: Counter[str] = Counter()
     for one in shoppers.known.values():
-        highest: dict[str, int] = {}
+        highest: dict[str, float] = {}
         for (ladder, step), count in one.rungs.items():
             if count > 0 and ladder in top:
                 highest[ladder] = max(step, highest.get(ladder, step))

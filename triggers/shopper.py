@@ -8,7 +8,7 @@ from typing import Any
 
 from triggers.intervals import Sample
 
-Rung = tuple[str, int]  # a ladder's name and the step
+Rung = tuple[str, float]  # a ladder's name and the step
 
 
 @dataclass(slots=True)

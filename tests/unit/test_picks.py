@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.unit.crowd import Crowd
 from tests.unit.harness import DAY, HOUR, MINUTE, NOON, SECOND, World, make_book
 from triggers.decisions import Offer
 from triggers.durations import to_text
@@ -637,3 +638,22 @@ def test_a_weak_area_brings_its_pack_when_the_exam_is_not_too_near(
     at = to_text(NOON + exam)
     found.send("assessment.completed", NOON, weak_areas=areas, exam_at=at)
     assert skus(found) == offered
+
+
+# --- the gap, closed by what others bought ---
+
+
+@pytest.mark.parametrize(("support", "offered"), [(2, [["cup"]]), (3, [])])
+def test_the_gap_is_closed_by_what_others_bought_with_it(support: int, offered: list[Any]) -> None:
+    pick = {"closes_gap_to": 5000, "from": "bought_together_with", "min_support": support}
+    found = Crowd(make_book({**GAP, "pick": pick}))
+    for sku, price in (("tea", 4_000), ("cup", 1_200), ("spoon", 700)):
+        found.product(sku, price)
+    for customer in ("c2", "c3"):
+        found.become(customer).buy("o", ["tea", "cup", "spoon"])
+    found.become("c1").add("tea", price=4_000)
+    assert skus(found) == offered
+
+
+def test_a_gap_closed_from_complements_learns_nothing() -> None:
+    assert make_book(GAP).learning == {}
