@@ -163,7 +163,8 @@ class Made(msgspec.Struct, array_like=True, gc=False):
 
     ``fate`` is its one final outcome (accepted, declined, complained, withdrawn, expired), ``""``
     while it is open; ``why`` the reason of a decline; ``seen`` 1 when it was shown, 2 when it was
-    clicked; ``answered`` that rules have had their turn at the answer.
+    clicked; ``answered`` that rules have had their turn at the answer;
+    ``complained`` that a complaint was counted against the rule.
     """
 
     at: int
@@ -184,6 +185,7 @@ class Made(msgspec.Struct, array_like=True, gc=False):
     ended_at: int = 0
     seen: int = 0
     answered: bool = False
+    complained: bool = False
 
     @property
     def open(self) -> bool:

@@ -1,8 +1,9 @@
 """What an event teaches: one table, kind of knowledge to the events that it is counted from.
 
-Teachers see the customer before the event is applied. They answer for products that the catalogue
-knows, so what is counted is bounded by the catalogue. A rule book that uses a kind of knowledge
-nowhere has none of its teachers, and its events cost nothing more.
+Teachers see the customer before the event is applied, and note what must not count twice. They
+answer for products that the catalogue knows, so what is counted is bounded by the catalogue. A
+rule book that uses a kind of knowledge nowhere has none of its teachers, and its events cost
+nothing more.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -77,7 +78,11 @@ def _plan(add: tuple[int, int]) -> Teacher:
 
 def _complaint(customer: "Customer", data: Any, at: int, catalog: "Catalog") -> list[Fact]:
     for made in customer.offers.made:
-        if made.offer_id == data.offer_id:
+        if made.offer_id == data.offer_id and not made.ghost and not made.complained:
+            made.complained = (
+                True  # whatever else becomes of the offer, and however often they say it
+            )
+            customer.touch("offers")
             return [Fact(RULE, made.rule, at, (0, 1))]
     return []
 

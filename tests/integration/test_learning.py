@@ -74,7 +74,10 @@ def test_partitions_tell_each_other_what_they_learnt_and_a_restart_goes_on_count
     (rules / "book.yaml").write_text(BOOK)
     pipeline = Pipeline(*services, tmp_path, rules)
     try:
-        pipeline.send_catalog([("a", "b"), ("a", "c")])
+        for sku in "abc":
+            product = {"name": sku, "price": 500, "currency": "JPY", "category": f"kind-{sku}"}
+            pipeline._catalog(sku, "catalog.product_set", sku, product, now_ms())
+        pipeline.producer.flush()
         # The pair is bought five times in all: enough for no partition and not for all together.
         for number in range(12):
             buyer = f"buyer-{number}"

@@ -21,6 +21,7 @@ from triggers.learned import (
     BOUGHT,
     PARTNERS_MAX,
     PLAN,
+    RULE,
     STEP_MS,
     UNIT,
     Entry,
@@ -292,6 +293,19 @@ def test_a_rule_is_not_paused_before_its_least_number_of_offers() -> None:
     complain(world, 49, 10)
     assert world.become("next").add("a").decisions[0].outcome == "offered"
     assert world.become("after").add("a").notes == {"rule_paused": 1}
+
+
+def test_complaining_twice_about_one_offer_counts_once_and_an_accepted_offer_counts_too() -> None:
+    world = crowd(PUSHY)
+    complain(world, 1, 0)
+    offer = world.out.offers[-1].offer_id
+    world.send("offer.accepted", offer_id=offer)
+    for _ in range(3):
+        world.reload()
+        world.send("offer.complained", offer_id=offer)
+    assert world.catalog.learned.counts(RULE, "pushy", world.at) == (UNIT, UNIT)
+    world.send("offer.complained", offer_id="0" * 32)  # an offer that nobody made
+    assert world.catalog.learned.counts(RULE, "pushy", world.at) == (UNIT, UNIT)
 
 
 def test_a_paused_rule_stays_silent_when_its_timer_fires() -> None:
