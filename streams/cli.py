@@ -139,6 +139,7 @@ def report(
     more: Annotated[list[Path] | None, typer.Argument(help="Further event files.")] = None,
     kafka: Kafka = None,
     prefix: Prefix = None,
+    rules: Rules = None,
     days: Annotated[int, typer.Option(min=1, max=365, help="An order counts for so long.")] = 7,
     by: Annotated[str | None, typer.Option(help="An attribute: groups of customers.")] = None,
     measures: Annotated[bool, typer.Option("--measures", help="Say what is measured.")] = False,
@@ -151,6 +152,8 @@ def report(
     if measures:
         print_measures()
         return
+    book = _book(rules)
+    custom = None if book is None else book.custom
     source: Source
     if events and decisions and offers and kafka is None:
         from streams.reportentries import Files
@@ -159,15 +162,15 @@ def report(
         for file in (*files, decisions, offers):
             if not file.is_file():
                 raise UsageError(f"{file}: no such file")
-        source = Files(files, [offers], [decisions])
+        source = Files(files, [offers], [decisions], custom)
     elif events or decisions or offers or more:
         raise UsageError("report: --events, --decisions and --offers together, or --kafka alone")
     else:
         from streams.reporttopics import Topics
         from streams.settings import load_settings
 
-        source = Topics(load_settings(kafka=kafka, prefix=prefix))
-    print_report(run_report(source, days, by), as_json)
+        source = Topics(load_settings(kafka=kafka, prefix=prefix), custom)
+    print_report(run_report(source, days, by, book), as_json)
 
 
 @app.command()
@@ -233,6 +236,15 @@ def doctor(
     from streams.settings import load_settings
 
     raise typer.Exit(run_doctor(load_settings(rules=rules, kafka=kafka, redis=redis), as_json))
+
+
+def _book(rules: Path | None) -> Any:
+    """The rule book of a folder, or None without one."""
+    if rules is None:
+        return None
+    from streams.rulefiles import load_book
+
+    return load_book(rules)
 
 
 def _print(figures: dict[str, Any], as_json: bool) -> None:

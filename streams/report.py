@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from rich.console import Console
 from rich.table import Table
 
 from streams.reportentries import Reader
+from triggers.book import Book
+from triggers.ids import share_below
 from triggers.measures import MEASURES
 from triggers.reporting import Report
 
@@ -24,13 +27,16 @@ class Source(Protocol):
         ...
 
 
-def run_report(source: Source, window_days: int, attribute: str | None = None) -> dict[str, Any]:
+def run_report(
+    source: Source, window_days: int, attribute: str | None = None, book: Book | None = None
+) -> dict[str, Any]:
     """Read everything and answer the figures of ``--json``.
 
     ``window_days``: how long after a decision an order counts; ``attribute``: one of the
-    customers' attributes by which some measures are shown in groups.
+    customers' attributes by which some measures are shown in groups; ``book``: tells the book's
+    holdout from that of a rule.
     """
-    report = Report(window_days)
+    report = Report(window_days, None if book is None else _whole(book))
     reader = Reader(report)
     source.feed(reader)
     body = report.body(attribute)
@@ -39,6 +45,13 @@ def run_report(source: Source, window_days: int, attribute: str | None = None) -
         refused = reader.counts["refused"]
         body["alerts"].append(f"{refused} records cannot be read, first {reader.first_refused}")
     return body
+
+
+def _whole(book: Book) -> Callable[[str], bool] | None:
+    holdout = book.holdout
+    if holdout is None:
+        return None
+    return lambda customer: share_below(holdout.share, holdout.salt, customer)
 
 
 def print_report(body: dict[str, Any], as_json: bool) -> None:

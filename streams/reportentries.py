@@ -7,7 +7,7 @@ may also be the event that withdraws it, and then the order is what counts.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from streams.codec import LineDoor
 from streams.history import Line, read_lines
 from triggers.durations import to_ms
 from triggers.errors import Refused
-from triggers.events import CatalogEvent, Event, Tombstone
+from triggers.events import CatalogEvent, Event, EventType, Tombstone
 from triggers.ledger import DecisionMade, OfferMade
 from triggers.reporting import Report
 
@@ -159,10 +159,15 @@ class Files:
     """Entries of JSON lines: events in any number of files, our offers and our decisions."""
 
     def __init__(
-        self, events: Iterable[Path], offers: Iterable[Path], decisions: Iterable[Path]
+        self,
+        events: Iterable[Path],
+        offers: Iterable[Path],
+        decisions: Iterable[Path],
+        custom: Mapping[str, EventType] | None = None,
     ) -> None:
+        """`custom`: the types that the rule book declares; without them only their names count."""
         self._events, self._offers, self._decisions = events, offers, decisions
-        self._door = LineDoor()
+        self._door = LineDoor(custom)
 
     def feed(self, reader: Reader) -> None:
         """Read everything, in the order of time."""

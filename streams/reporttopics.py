@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
@@ -21,7 +21,7 @@ from streams.reportentries import DECISIONS, EVENTS, OFFERS, Entry, Reader, fore
 from streams.settings import Settings
 from streams.topics import DECISIONS as DECISIONS_TOPIC
 from triggers.errors import Refused
-from triggers.events import CATALOG, TOPICS
+from triggers.events import CATALOG, TOPICS, EventType
 
 _POLL_MS = 500
 _SILENCE_S_MAX = 30
@@ -31,8 +31,10 @@ _OFFERS_PREFIX = "offers."
 class Topics:
     """Entries of the topics of one deployment."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, custom: Mapping[str, EventType] | None = None) -> None:
+        """`custom`: the types that the rule book declares; without them only their names count."""
         self._settings = settings
+        self._custom = custom
         self._at_ms: dict[TopicPartition, int] = {}
 
     def feed(self, reader: Reader) -> None:
@@ -67,7 +69,7 @@ class Topics:
         topics = [*offers, *(named(topic) for topic in TOPICS), named(DECISIONS_TOPIC)]
         places = {topic: consumer.partitions_for_topic(topic) or set() for topic in topics}
         numbers = sorted(set().union(*places.values()))
-        self._door = Door(len(numbers))
+        self._door = Door(len(numbers), self._custom)
         self._read(consumer, reader, [TopicPartition(named(CATALOG), 0)])
         for number in numbers:
             reader.begin()

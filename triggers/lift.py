@@ -5,6 +5,7 @@ A customer takes part once per rule, and once for the whole book, from the first
 days are over are compared, so both sides were watched equally long.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,8 @@ from triggers.intervals import (
 TREATED, HELD_OUT = 0, 1
 #: Stands for the book as a whole where a rule's id would stand; no rule id is empty.
 WHOLE_BOOK = ""
+#: Customers under watch, about 300 bytes each and 150 for a rule's open window.
+CUSTOMERS_MAX = 2_000_000
 
 
 @dataclass(slots=True)
@@ -71,12 +74,16 @@ class _Watched:
 class Trials:
     """Trials by rule, and by rule and week of the first decision.
 
-    Memory: for each customer with a decision the ids of the rules that decided and, for
-    ``window_ms`` after the first one of each, a :class:`Watch`.
+    ``whole`` says of a customer id whether the book's holdout holds it; without it the first
+    decision says so. Memory: for each customer with a decision the ids of the rules that decided
+    and, for ``window_ms`` after the first one of each, a :class:`Watch`; at most
+    ``CUSTOMERS_MAX`` customers, further ones are counted in ``left_out``.
     """
 
-    def __init__(self, window_ms: int) -> None:
+    def __init__(self, window_ms: int, whole: Callable[[str], bool] | None = None) -> None:
         self.window_ms = window_ms
+        self.left_out = 0
+        self._whole = whole
         self.by_rule: dict[str, Trial] = {}
         self.by_week: dict[tuple[str, str], Trial] = {}
         self._watched: dict[str, _Watched] = {}
@@ -85,11 +92,18 @@ class Trials:
         """A first decision that was offered or held out; later ones change nothing."""
         known = self._watched.get(customer)
         if known is None:
+            if len(self._watched) >= CUSTOMERS_MAX:
+                self.left_out += 1
+                return
             known = self._watched[customer] = _Watched()
-        for name in (WHOLE_BOOK, rule):
-            if name not in known.seen:
-                known.seen[name] = None
-                known.open.append(Watch(name, arm, at_ms, at_ms + self.window_ms, week))
+        until_ms = at_ms + self.window_ms
+        if WHOLE_BOOK not in known.seen:
+            known.seen[WHOLE_BOOK] = None
+            side = arm if self._whole is None else int(self._whole(customer))
+            known.open.append(Watch(WHOLE_BOOK, side, at_ms, until_ms, week))
+        if rule not in known.seen:
+            known.seen[rule] = None
+            known.open.append(Watch(rule, arm, at_ms, until_ms, week))
 
     def paid(self, customer: str, ordered_ms: int, at_ms: int, orders: int, minor: int) -> None:
         """An order (``orders`` 1), or what was given back of one (0, or -1 for all of it).

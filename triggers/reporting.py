@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from triggers.durations import DAY_MS, to_ms, to_text
@@ -21,13 +22,16 @@ _ARMS = {"offered": TREATED, "held_out": HELD_OUT}
 class Report:
     """Feed it records in the order of time (a customer's, at least), then ask for ``body()``.
 
-    ``window_days``: for how many days after a decision an order counts as its effect.
+    ``window_days``: for how many days after a decision an order counts as its effect; ``whole``:
+    whether the book's holdout holds a customer id, where the book is known.
     """
 
-    def __init__(self, window_days: int = WINDOW_DAYS) -> None:
+    def __init__(
+        self, window_days: int = WINDOW_DAYS, whole: Callable[[str], bool] | None = None
+    ) -> None:
         self.window_days = window_days
         window_ms = window_days * DAY_MS
-        self.trials = Trials(window_ms)
+        self.trials = Trials(window_ms, whole)
         self.ledger = Ledger(self.trials, window_ms)
         self.shoppers = Shoppers(window_ms)
         self.begin_ms = 0
@@ -101,6 +105,6 @@ class Report:
         dropped = self.ledger.dropped
         if dropped:
             found.append(f"{dropped} open offers had to be let go before their time")
-        if self.shoppers.left_out:
-            found.append("there are more customers than the measures can hold")
+        if self.shoppers.left_out or self.trials.left_out:
+            found.append("there are more customers than can be held: figures miss some")
         return found

@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from streams.backtest import run_backtest
 from streams.cli import app
-from tests.unit.logbook import DAY, HOUR, SECOND, START, Logbook
+from streams.report import run_report
+from streams.reportentries import Files
+from tests.unit.harness import make_book
+from tests.unit.logbook import DAY, HOUR, MINUTE, SECOND, START, Logbook
+from triggers.ids import share_below
 from triggers.intervals import Sample, Share, difference, mean_difference, wilson
 from triggers.ledger import Ledger, OfferMade
 from triggers.lift import Trials
@@ -313,3 +318,74 @@ def test_measures_are_listed_without_any_input() -> None:
     done = CliRunner().invoke(app, ["report", "--measures"])
     assert done.exit_code == 0
     assert "churn_by_families" in done.stdout
+
+
+def test_with_the_rule_book_only_its_own_holdout_divides_the_whole(tmp_path: Path) -> None:
+    book = make_book({"id": "r", "on": "cart.viewed"}, holdout={"share": "20%", "salt": "s"})
+    log = Logbook()
+    held = [share_below(0.2, "s", f"c{number}") for number in range(200)]
+    for number, in_book in enumerate(held):
+        outcome = "held_out" if in_book or number % 2 else "offered"  # half by the rule's own
+        log.decide(f"c{number}", "r", START, outcome)
+    log.decide("x", "other", START + 9 * DAY, "suppressed", reason="cooldown")
+    events, offers, decisions = log.write(tmp_path)
+    body = run_report(Files([events], [offers], [decisions]), 7, None, book)
+    assert body["lift"]["customers"] == {"treated": 200 - sum(held), "held_out": sum(held)}
+    own = sum(1 for number, in_book in enumerate(held) if in_book or number % 2)
+    assert body["rules"]["r"]["lift"]["customers"] == {"treated": 200 - own, "held_out": own}
+
+
+RULES = (
+    {
+        "id": "room-only",
+        "kind": "down_sell",
+        "on": "checkout.plan_left",
+        "pick": {"sku": "single"},
+        "holdout": {"share": "40%", "salt": "autumn"},
+    },
+    {"id": "welcome", "kind": "follow_up", "on": "stay.checked_in"},
+)
+
+
+def test_the_engine_s_own_holdout_gives_the_lift_and_guards_the_total_of_a_stay(
+    tmp_path: Path,
+) -> None:
+    log = Logbook()
+    log.product("suite", 30_000)
+    log.product("single", 9_000)
+    for number in range(120):
+        who, at = f"g{number}", START + number * HOUR
+        log.event("consent.granted", who, at, channel="*")
+        fields = {"plan": "suite", "price": 30_000, "currency": "JPY", "reason": "price"}
+        log.event("checkout.plan_left", who, at + 1, **fields)
+    events, _, _ = log.write(tmp_path)
+    book = make_book(*RULES)
+    run_backtest(book, [events], tmp_path / "first")
+    decisions = (tmp_path / "first" / "decisions.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in decisions]
+    arms = {one["subject"]: one["data"]["outcome"] for one in found}
+    assert set(arms.values()) == {"offered", "held_out"}
+    for number in range(120):  # guests with the offer take it, one in two of the others the suite
+        who, at = f"g{number}", START + number * HOUR + MINUTE
+        plan = "single" if arms[who] == "offered" else "suite"
+        if arms[who] == "offered" or number % 2:
+            price = {"single": 9_000, "suite": 30_000}[plan]
+            log.buy(who, f"{who}r", at, (plan, 1, price))
+            log.event("stay.checked_in", who, at + DAY, stay_id=who, plan=plan)
+            log.event("stay.checked_out", who, at + 2 * DAY, stay_id=who, plan=plan)
+    log.event("product.viewed", "last", START + 30 * DAY, sku="suite")
+    events, _, _ = log.write(tmp_path)
+    run_backtest(book, [events], tmp_path / "out")
+    results = (tmp_path / "out" / "offers.jsonl"), (tmp_path / "out" / "decisions.jsonl")
+    body = run_report(Files([events], [results[0]], [results[1]], book.custom), 7, None, book)
+    offered = [who for who, arm in arms.items() if arm == "offered"]
+    kept = [who for who, arm in arms.items() if arm == "held_out"]
+    bought = sum(int(who[1:]) % 2 for who in kept)
+    lift = body["rules"]["room-only"]["lift"]
+    assert lift["customers"] == {"treated": len(offered), "held_out": len(kept)}
+    assert lift["conversion"]["treated"] == 1.0
+    assert lift["conversion"]["held_out"] == bought / len(kept)
+    assert lift["revenue"]["difference"]["value"] == 9_000 - 30_000 * bought / len(kept)
+    (guard,) = body["guards"]
+    assert (guard["stays"], guard["change"]) == ((len(offered), bought), -21_000)
+    assert body["rules"]["welcome"]["made"] == len(offered) + bought
