@@ -1,15 +1,18 @@
 """What a report reads from Kafka: the topics from their beginning to where they end right now.
 
 One partition number after the other, since all of a customer lies in one. Its topics are merged by
-time as files are: for events the record's timestamp, for offers and decisions their own time. Only
-one fetched batch of each topic is in memory.
+time as files are: for events the record's timestamp, for offers and decisions their own time. Each
+topic has a consumer of its own, so that one may wait for another without being paused
+(kafka-python 3.0 can lose sight of what it had fetched of a partition that it paused), and at most
+a few fetched batches of each topic are in memory.
 """
 
 from __future__ import annotations
 
+import heapq
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
@@ -31,35 +34,34 @@ _OFFERS_PREFIX = "offers."
 class Topics:
     """Entries of the topics of one deployment."""
 
-    def __init__(self, settings: Settings, custom: Mapping[str, EventType] | None = None) -> None:
-        """`custom`: the types that the rule book declares; without them only their names count."""
+    def __init__(
+        self,
+        settings: Settings,
+        custom: Mapping[str, EventType] | None = None,
+        wait_ms: int = 15_000,
+    ) -> None:
+        """`custom`: the types that the rule book declares; without them only their names count.
+
+        `wait_ms`: how long Kafka may take to answer at all.
+        """
         self._settings = settings
         self._custom = custom
-        self._at_ms: dict[TopicPartition, int] = {}
+        self._wait_ms = wait_ms
 
     def feed(self, reader: Reader) -> None:
         """Read everything. Raises `PreconditionError` when Kafka or a topic is missing."""
         try:
-            consumer = KafkaConsumer(
-                **self._settings.kafka_options(),
-                client_id="tsuide-report",
-                enable_auto_commit=False,
-                isolation_level="read_committed",
-            )
+            with ExitStack() as stack:
+                self._feed(stack, reader)
         except (KafkaError, OSError) as error:
             raise PreconditionError(
                 f"Kafka at {self._settings.kafka} does not answer ({type(error).__name__})",
                 "start it or set TSUIDE_KAFKA",
             ) from error
-        try:
-            self._feed(consumer, reader)
-        except KafkaError as error:
-            raise PreconditionError(f"Kafka at {self._settings.kafka}: {error}") from error
-        finally:
-            consumer.close()
 
-    def _feed(self, consumer: KafkaConsumer, reader: Reader) -> None:
-        there = set(consumer.topics())
+    def _feed(self, stack: ExitStack, reader: Reader) -> None:
+        first = self._consumer(stack)
+        there = set(first.topics())
         named = self._settings.topic
         wanted = {named(topic) for topic in (CATALOG, *TOPICS, DECISIONS_TOPIC)}
         missing = sorted(wanted - there)
@@ -67,80 +69,64 @@ class Topics:
             raise PreconditionError(f"missing: {', '.join(missing)}", "tsuide topics create")
         offers = sorted(topic for topic in there if topic.startswith(named(_OFFERS_PREFIX)))
         topics = [*offers, *(named(topic) for topic in TOPICS), named(DECISIONS_TOPIC)]
-        places = {topic: consumer.partitions_for_topic(topic) or set() for topic in topics}
-        numbers = sorted(set().union(*places.values()))
+        partitions = {topic: sorted(first.partitions_for_topic(topic) or ()) for topic in topics}
+        numbers = sorted({number for found in partitions.values() for number in found})
         self._door = Door(len(numbers), self._custom)
-        self._read(consumer, reader, [TopicPartition(named(CATALOG), 0)])
+        for entry in self._read(first, TopicPartition(named(CATALOG), 0), reader):
+            reader.take(entry)
+        consumers = {topic: self._consumer(stack) for topic in topics}
         for number in numbers:
             reader.begin()
-            found = [TopicPartition(topic, number) for topic in topics if number in places[topic]]
-            self._read(consumer, reader, found)
-
-    def _read(self, consumer: KafkaConsumer, reader: Reader, places: list[TopicPartition]) -> None:
-        order = {place: rank for rank, place in enumerate(places)}
-        waiting: dict[TopicPartition, deque[Entry]] = {place: deque() for place in places}
-        fetched = self._fetch(consumer, reader, places, waiting)
-        next(fetched, None)
-        while True:
-            heads = [
-                (queue[0].at_ms, queue[0].rank, order[place], place)
-                for place, queue in waiting.items()
-                if queue
+            streams = [
+                self._read(consumers[topic], TopicPartition(topic, number), reader)
+                for topic in topics
+                if number in partitions[topic]
             ]
-            if not heads:
-                return
-            place = min(heads)[3]
-            reader.take(waiting[place].popleft())
-            if not waiting[place]:
-                next(fetched, None)
+            for entry in heapq.merge(*streams, key=lambda entry: (entry.at_ms, entry.rank)):
+                reader.take(entry)
 
-    def _fetch(
-        self,
-        consumer: KafkaConsumer,
-        reader: Reader,
-        places: list[TopicPartition],
-        waiting: dict[TopicPartition, deque[Entry]],
-    ) -> Iterator[None]:
-        """Fill the queues; yields whenever each is filled or its partition is read to its end."""
-        consumer.assign(places)
-        begins, ends = consumer.beginning_offsets(places), consumer.end_offsets(places)
-        left = {place for place in places if begins[place] < ends[place]}
-        consumer.seek_to_beginning(*places)
-        heard = time.monotonic()
-        while left:
-            empty = [place for place in left if not waiting[place]]
-            if not empty:
-                yield
-                heard = time.monotonic()
-                continue
-            consumer.pause(*[place for place in places if place not in empty])
-            consumer.resume(*empty)
-            fetched = consumer.poll(timeout_ms=_POLL_MS)
-            for place, records in fetched.items():
-                for record in records:
-                    if record.offset < ends[place]:
-                        self._decode(place, record, reader, waiting[place])
-            reached = {place for place in left if consumer.position(place) >= ends[place]}
-            left -= reached
-            if fetched or reached:
-                heard = time.monotonic()
-            elif time.monotonic() - heard > _SILENCE_S_MAX:
-                names = ", ".join(f"{place.topic}/{place.partition}" for place in sorted(empty))
-                raise PreconditionError(f"Kafka sends nothing of {names}")
+    def _consumer(self, stack: ExitStack) -> KafkaConsumer:
+        consumer = KafkaConsumer(
+            **self._settings.kafka_options(),
+            client_id="tsuide-report",
+            bootstrap_timeout_ms=self._wait_ms,
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+        )
+        return stack.enter_context(closing(consumer))
 
-    def _decode(
-        self, place: TopicPartition, record: Any, reader: Reader, queue: deque[Entry]
-    ) -> None:
+    def _read(
+        self, consumer: KafkaConsumer, place: TopicPartition, reader: Reader
+    ) -> Iterator[Entry]:
+        """The entries of one partition up to where it ends now."""
+        consumer.assign([place])
+        consumer.seek_to_beginning(place)
+        end = consumer.end_offsets([place])[place]
+        at_ms = 0
+        silent_since: float | None = None  # a stream that waited for others was not silent
+        while consumer.position(place) < end:
+            fetched = consumer.poll(timeout_ms=_POLL_MS).get(place, ())
+            if fetched:
+                silent_since = None
+            elif silent_since is None:
+                silent_since = time.monotonic()
+            elif time.monotonic() - silent_since > _SILENCE_S_MAX:
+                raise PreconditionError(f"Kafka sends nothing of {place.topic}/{place.partition}")
+            for record in fetched:
+                if record.offset >= end:
+                    return
+                entry = self._decode(place, record, reader)
+                if entry is not None:
+                    # In a partition the offset's order is kept even where timestamps go back.
+                    at_ms = max(at_ms, entry.at_ms)
+                    yield entry._replace(at_ms=at_ms)
+
+    def _decode(self, place: TopicPartition, record: Any, reader: Reader) -> Entry | None:
         try:
-            entry = self._entry(place, record)
+            return self._entry(place, record)
         except Refused as refused:
             reader.refuse(f"{place.topic}/{place.partition}/{record.offset}", refused)
-            return
-        if entry is not None:
-            # Inside a partition the offset's order is kept even where timestamps go back.
-            at_ms = max(entry.at_ms, self._at_ms.get(place, 0))
-            self._at_ms[place] = at_ms
-            queue.append(entry._replace(at_ms=at_ms))
+            return None
 
     def _entry(self, place: TopicPartition, record: Any) -> Entry | None:
         topic = place.topic.removeprefix(self._settings.prefix)
