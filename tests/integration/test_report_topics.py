@@ -33,7 +33,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def busy() -> Logbook:
-    """Customers who are offered things, or held out, and buy, over two months: several fetches a topic."""
+    """Customers who are offered things, or held out, and buy, for two months: several fetches."""
     log = Logbook()
     log.product("p", family="f")
     log.product("q", family="g", margin=0.5)
@@ -60,7 +60,7 @@ def fill(broker: str, folder: Path, log: Logbook) -> None:
     topics = [NewTopic(PREFIX + name, PARTITIONS, 1, topic_configs=old) for name in names]
     admin = KafkaAdminClient(bootstrap_servers=broker)
     try:
-        admin.create_topics([NewTopic(PREFIX + "catalog", 1, 1), *topics])
+        admin.create_topics([NewTopic(PREFIX + "catalog", 1, 1, topic_configs=old), *topics])
     finally:
         admin.close()
     events, offers, decisions = log.write(folder)
