@@ -2,8 +2,9 @@
 
 Each offer counts once in each column and ends in exactly one outcome: the first of ``accepted``
 (an order that names it counts too), ``declined``, ``complained``, ``withdrawn`` and ``expired``
-(not sent in time, or run out without an answer), or it is ``open`` at the end. An answer that
-comes after an offer ran out counts for as long as the attribution window.
+(not sent in time, or run out without an answer), or it is ``open`` at the end. As in the engine,
+an answer that comes after an offer ran out counts nowhere, and one that contradicts the first
+changes nothing; only a complaint about an offer that was answered counts in its column too.
 """
 
 import heapq
@@ -165,11 +166,15 @@ class Ledger:
         elif made.outcome in ("withdrawn", "expired"):
             self.end(made.offer_id, made.outcome)
 
-    def feedback(self, customer: str, offer_id: str, step: str) -> None:
+    def feedback(self, customer: str, offer_id: str, step: str, at_ms: int) -> None:
         """A customer's word, or an order that names the offer: a value of ``STEPS``."""
         self.told = True
         entry = self._open.get(offer_id)
         if entry is None or entry.customer != customer:
+            return
+        if at_ms > entry.valid_until_ms:
+            self.end(offer_id, "expired")
+        if entry.end == "expired" or (entry.end and step in ("accepted", "declined")):
             return
         # What was clicked was seen; a mail is taken up without a word about that.
         self._reach(entry, "shown" if step in ("shown", "clicked") else "", step)
@@ -189,7 +194,7 @@ class Ledger:
     def finish(self, end_ms: int) -> None:
         """The log is over: what ran out without an answer has expired, the rest stays open."""
         for offer_id, entry in self._open.items():
-            if entry.valid_until_ms <= end_ms:
+            if entry.valid_until_ms < end_ms:
                 self.end(offer_id, "expired")
         self._open.clear()
         self._ending.clear()

@@ -45,13 +45,13 @@ class Report:
         """An event of a customer; ``data`` has its fields as attributes."""
         self._at(at_ms)
         if kind in STEPS:
-            self.ledger.feedback(customer, data.offer_id, STEPS[kind])
+            self.ledger.feedback(customer, data.offer_id, STEPS[kind], at_ms)
         ordered_ms, orders, minor = self.shoppers.happened(kind, customer, data, at_ms)
         if ordered_ms:
             self.trials.paid(customer, ordered_ms, at_ms, orders, minor)
             if orders > 0:
                 for offer_id in data.offer_ids or ():
-                    self.ledger.feedback(customer, offer_id, "accepted")
+                    self.ledger.feedback(customer, offer_id, "accepted", at_ms)
         elif kind in _FORGETS:
             self.trials.forget(customer)
 

@@ -42,7 +42,7 @@ def test_each_offer_ends_in_exactly_one_outcome_and_counts_once_in_each_column(
     log.decide("open", "r", START + 10 * DAY, valid_ms=DAY)
     rule = log.report(tmp_path)["rules"]["r"]
     reached = {name: rule[name] for name in ("made", "shown", "clicked", "accepted", "declined")}
-    assert reached == {"made": 9, "shown": 5, "clicked": 1, "accepted": 3, "declined": 1}
+    assert reached == {"made": 9, "shown": 5, "clicked": 1, "accepted": 2, "declined": 1}
     assert rule["complained"] == 2
     assert rule["ends"] == {
         "accepted": 2, "declined": 1, "complained": 1, "withdrawn": 1, "expired": 3, "open": 1,
@@ -64,13 +64,24 @@ def test_an_order_that_names_an_offer_takes_it_even_where_it_withdraws_it_too(
     assert (rule["ends"]["accepted"], rule["ends"]["withdrawn"]) == (1, 1)
 
 
-def test_a_word_after_an_offer_ran_out_counts_for_as_long_as_the_window(tmp_path: Path) -> None:
+def test_an_answer_counts_to_the_last_millisecond_of_an_offer_and_not_after(tmp_path: Path) -> None:
     log = Logbook()
     inside, outside = log.decide("a", "r", START), log.decide("b", "r", START)
-    log.say("a", inside, START + DAY + 7 * DAY, "accepted")
-    log.say("b", outside, START + DAY + 7 * DAY + 1, "accepted")
-    log.decide("c", "r", START + DAY + 7 * DAY + 1)  # time goes on
+    log.say("a", inside, START + DAY, "accepted")
+    log.say("b", outside, START + DAY + 1, "accepted")
     rule = log.report(tmp_path)["rules"]["r"]
+    assert (rule["ends"]["accepted"], rule["ends"]["expired"]) == (1, 1)
+    assert rule["accepted"] == 1
+
+
+def test_a_complaint_about_an_offer_that_was_taken_counts_days_later(tmp_path: Path) -> None:
+    log = Logbook()
+    taken, silent = log.decide("a", "r", START), log.decide("b", "r", START)
+    log.say("a", taken, START + HOUR, "accepted")
+    log.say("a", taken, START + 3 * DAY, "complained")
+    log.say("b", silent, START + 3 * DAY, "complained")
+    rule = log.report(tmp_path)["rules"]["r"]
+    assert rule["complained"] == 1
     assert (rule["ends"]["accepted"], rule["ends"]["expired"]) == (1, 1)
 
 
@@ -258,8 +269,8 @@ def test_open_offers_are_bounded_and_those_let_go_are_counted() -> None:
         made = OfferMade(f"o{number}", "r", "v1", "cross_sell", "email", "")
         ledger.offer("c", made, START + number, START + DAY + number)
     assert ledger.dropped == 2
-    ledger.feedback("c", "o0", "accepted")  # forgotten
-    ledger.feedback("c", "o4", "accepted")
+    ledger.feedback("c", "o0", "accepted", START + 9)  # forgotten
+    ledger.feedback("c", "o4", "accepted", START + 9)
     ledger.finish(START + DAY)
     assert ledger.rules["r"].total.ends == {
         "accepted": 1, "declined": 0, "complained": 0, "withdrawn": 0, "expired": 2, "open": 2,
