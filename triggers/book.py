@@ -173,6 +173,9 @@ class Rule:
     cool_off: tuple[CoolOff, ...] = ()  # the rule's own, and the book's where it sells
     sales_wait: bool = False  # while its timer is pending, nothing is sold
     checks: tuple[tuple[str, Callable[[Any], bool]], ...] = ()  # gates that can bind, in order
+    variants: tuple[tuple[int, "Rule"], ...] = ()  # each with its share in per mille
+    variant: str = ""  # the name of a variant
+    learns: bool = False  # variants are drawn by what was accepted, not by shares
     natural: Mapping[str, str] = field(default_factory=dict)  # of custom types in ``on``
     extras: Extras = NO_EXTRAS
 

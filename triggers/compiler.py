@@ -37,6 +37,7 @@ from triggers.ruletemplates import expand
 from triggers.scopes import Scopes
 from triggers.shapes import ASIDE, ROUNDS_MAX, Fault, Path, fault_of, is_echo, without
 from triggers.teaching import teachers
+from triggers.variantkeys import compile_variants
 
 #: A name that only the events in ``on`` bring along.
 _NAME_OF_EVENT = re.compile(r"unknown name (event|offer)\.")
@@ -191,7 +192,8 @@ class _Compiler:
             self._faults[before:] = kept
         rule = replace(rule, **self._once_per(model, path))
         rule = with_own_lines(rule)
-        return replace(rule, checks=binding(rule))
+        variants = compile_variants(model, path, self._rule, self._faults, self._add)
+        return replace(rule, checks=binding(rule), variants=variants, learns=model.learn)
 
     def _compile_book_gate(self) -> Gate | None:
         model = self._model.book.gate

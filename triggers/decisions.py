@@ -116,6 +116,7 @@ class Offer(msgspec.Struct, gc=False):
     terms: dict[str, Any] | None = None
     perks: list[tuple[str, int]] = []  # each with its end in ms
     default_selection: str | None = None
+    variant: str = ""
 
     @property
     def id(self) -> str:
@@ -138,7 +139,7 @@ class Offer(msgspec.Struct, gc=False):
             "saving": sum(i.quantity * (i.list_price - i.offer_price) for i in items),
             "valid_from": to_text(self.at),
             "valid_until": to_text(self.valid_until),
-            "variant": None,
+            "variant": self.variant or None,
             "reason": self.reason,
             "evidence": self.evidence,
             "message": self.message,

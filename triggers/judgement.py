@@ -22,9 +22,11 @@ from triggers.gates import (
 from triggers.holdout import held_out
 from triggers.ids import offer_id
 from triggers.learned import RULE, Fact
+from triggers.rates import variant_offered
 from triggers.selection import pick_items, price_of
 from triggers.state import MAX_MARKS, MAX_OFFERS, Made, Timer
 from triggers.timers import put, shed
+from triggers.variants import variant_of
 
 
 @dataclass(slots=True)
@@ -62,6 +64,8 @@ def occur(
     rule: Rule, ctx: Context, before: Before, trigger: Trigger, about: str, origin_ms: int
 ) -> Occurrence:
     """Gather what the decision of ``rule`` needs; ``origin_ms`` is when it should have answered."""
+    if rule.variants:
+        rule = variant_of(rule, ctx, trigger)
     case = Case(rule, ctx, about, origin_ms, before, pick_items(rule, ctx, before))
     number = offer_id(rule.id, ctx.customer.id, trigger.source, trigger.event_id)
     return Occurrence(rule, case, trigger, number)
@@ -193,12 +197,15 @@ def make_offer(occurrence: Occurrence, ctx: Context, out: Step) -> None:
         dict(rule.terms) if rule.terms is not None else None,
         perks,
         preselected(rule.extras, case.picked, rule.kind, ctx),
+        rule.variant,
     )
     _record(occurrence, items, ctx, out, perks)
     out.offers.append(offer)
     out.decisions.append(decide(occurrence, ctx, "offered", None))
     if rule.pause is not None:
         out.learnt.append(Fact(RULE, rule.id, at, (1, 0)))
+    if rule.learns:
+        out.learnt.append(variant_offered(rule.id, rule.variant, at))
 
 
 def _items(occurrence: Occurrence, ctx: Context) -> list[OfferItem]:
@@ -256,6 +263,7 @@ def _record(
             ghost=perks is None,
             perks=perks or [],
             skus=[item.sku for item in items],
+            variant=rule.variant,
         )
     )
     if len(offers.made) > MAX_OFFERS:

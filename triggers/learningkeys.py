@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from triggers.book import Rule
-from triggers.learned import PLAN, RULE
+from triggers.learned import PLAN, RULE, VARIANT
 from triggers.rates import SELECTED_MIN, Pause
 from triggers.rules import LearnModel, PauseModel, RuleModel
 from triggers.shapes import Path
@@ -17,9 +17,12 @@ def knowledge_of(rules: Iterable[Rule], text: bytes) -> set[str]:
     """The kinds of knowledge that a book of these rules rests on; ``text`` is all of its source."""
     kinds = set()
     for rule in rules:
-        for source in (rule.pick.kind, rule.pick.source):
-            if source in LEARNT_PICKS:
-                kinds.add(LEARNT_PICKS[source])
+        for each in (rule, *(variant for _, variant in rule.variants)):
+            for source in (each.pick.kind, each.pick.source):
+                if source in LEARNT_PICKS:
+                    kinds.add(LEARNT_PICKS[source])
+        if rule.learns:
+            kinds.add(VARIANT)
         if rule.pause is not None:
             kinds.add(RULE)
     if any(name in text for name in _PLAN_FUNCTIONS):

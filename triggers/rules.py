@@ -1,7 +1,6 @@
 """The rule language as pydantic models: the shape of a book, before anything is compiled.
 
-Every model is strict and refuses keys that it does not know. What the language has and this
-release does not evaluate yet is refused by name, never ignored.
+Every model is strict and refuses keys that it does not know.
 """
 
 from typing import Annotated, Any, Literal
@@ -12,10 +11,6 @@ from triggers.durations import parse_duration
 from triggers.fields import FeedbackReason
 
 HORIZON_DAYS_MAX = 400
-#: Keys of the language that are not evaluated yet, by the model that would hold them.
-NOT_YET = {
-    "RuleModel": frozenset({"variants"}),
-}
 
 RuleId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,64}$")]
 Channel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}$")]
@@ -300,6 +295,21 @@ class MessageModel(_Model):
     content_ref: ContentRefModel | None = None
 
 
+class VariantModel(_Spans):
+    """What a variant has instead of its rule, and its share of the customers."""
+
+    share: Percent | None = None
+    reason: TextModel | None = None
+    message: MessageModel | None = None
+    pick: Literal["none"] | PickModel | None = None
+    price: Literal["list"] | PriceModel | None = None
+    quantity: int | None = Field(None, ge=1, le=1000)
+    placement: Name | None = None
+    valid_for: str | None = None
+    perks: list[PerkModel] | None = Field(None, max_length=20)
+    default_selection: Sku | None = None
+
+
 class RuleModel(_Spans):
     """One rule. Lists may be written as one value where there is only one."""
 
@@ -338,6 +348,10 @@ class RuleModel(_Spans):
     holdout: HoldoutModel | None = None
     cool_off: CoolOffModel | None = None
     sales_wait: bool = False
+    variants: dict[
+        Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}$")], VariantModel
+    ] = Field({}, max_length=20)
+    learn: bool = False
     examples: list[dict[str, Any]] = []
 
     _cool_off = field_validator("cool_off", mode="before")(_cooling)

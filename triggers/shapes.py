@@ -9,7 +9,6 @@ from difflib import get_close_matches
 from typing import Any, Protocol
 
 from triggers.rules import (
-    NOT_YET,
     AllowModel,
     BookModel,
     CeilingModel,
@@ -107,11 +106,8 @@ def fault_of(found: Any) -> Fault:
         message += " or a mapping"
     if found["type"] == "extra_forbidden":
         key = str(path[-1])
-        known = {key for keys in NOT_YET.values() for key in keys}
-        message = f"{key} is not supported yet" if key in known else f"unknown key {key}"
         close = get_close_matches(key, _KEYS, n=1)
-        if key not in known and close:
-            message += f"; did you mean {close[0]}?"
+        message = f"unknown key {key}" + (f"; did you mean {close[0]}?" if close else "")
         return Fault(path, message, at_key=True)
     if found["type"] == "missing":
         message = f"{path[-1]} is missing"

@@ -186,6 +186,7 @@ class Made(msgspec.Struct, array_like=True, gc=False):
     seen: int = 0
     answered: bool = False
     complained: bool = False
+    variant: str = ""
 
     @property
     def open(self) -> bool:

@@ -9,7 +9,8 @@ nothing more.
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from triggers.learned import BASKET_MAX, BOUGHT, PLAN, RULE, VIEWED, Fact
+from triggers.learned import BASKET_MAX, BOUGHT, PLAN, RULE, VARIANT, VIEWED, Fact
+from triggers.rates import variant_accepted
 
 if TYPE_CHECKING:
     from triggers.catalog import Catalog
@@ -87,11 +88,22 @@ def _complaint(customer: "Customer", data: Any, at: int, catalog: "Catalog") -> 
     return []
 
 
+def _acceptance(customer: "Customer", data: Any, at: int, catalog: "Catalog") -> list[Fact]:
+    """Of an answer, or of an order that names the offers it came from."""
+    ids = [data.offer_id] if hasattr(data, "offer_id") else data.offer_ids or ()
+    return [
+        variant_accepted(made.rule, made.variant, at)
+        for made in customer.offers.made
+        if made.variant and made.open and made.offer_id in ids
+    ]
+
+
 _TEACHERS: dict[str, dict[str, Teacher]] = {
     BOUGHT: {"purchase.completed": _order, "product.reviewed": _review},
     VIEWED: {"product.viewed": _view},
     PLAN: {"checkout.plan_selected": _plan((1, 0)), "checkout.plan_left": _plan((0, 1))},
     RULE: {"offer.complained": _complaint},
+    VARIANT: {"offer.accepted": _acceptance, "purchase.completed": _acceptance},
 }
 
 

@@ -69,7 +69,7 @@ def test_every_fault_of_a_broken_book_is_named_at_its_place() -> None:
         "shapes.yaml:5:13": "String should match pattern '^[a-z][a-z0-9_]*$'",
         "shapes.yaml:10:5": "unknown key chanel; did you mean channel?",
         "shapes.yaml:11:39": "did you mean event.subtotal?",
-        "shapes.yaml:18:5": "variants is not supported yet",
+        "shapes.yaml:18:5": "one variant is none: give two or more",
         "shapes.yaml:19:39": "unknown name foo",
         "shapes.yaml:20:5": "names 2 kinds of pick: exactly one of sku, same, complements_of, "
         "closes_gap_to, bought_together_with, viewed_together_with, tier_up_from, tier_down_from, "
