@@ -76,10 +76,41 @@ def alike(one: Product, other: Product) -> bool:
     return families or categories
 
 
+class Kinds:
+    """The kinds of several products: whether another one is :func:`alike` one of them, by a few
+    looks into sets however many they are."""
+
+    __slots__ = ("_both", "_categories", "_families", "_only_categories", "_only_families")
+
+    def __init__(self, products: Iterable[Product]) -> None:
+        told = [(each.family, each.category) for each in products]
+        self._both = {pair for pair in told if pair[0] and pair[1]}
+        self._families = {family for family, _ in told if family}
+        self._categories = {category for _, category in told if category}
+        self._only_families = {family for family, category in told if family and not category}
+        self._only_categories = {category for family, category in told if category and not family}
+
+    def __bool__(self) -> bool:
+        return bool(self._families or self._categories)
+
+    def hold(self, product: Product) -> bool:
+        """Whether ``product`` is of the same kind as one of them."""
+        family, category = product.family, product.category
+        if not category:
+            return family in self._families
+        if not family:
+            return category in self._categories
+        return (
+            (family, category) in self._both
+            or family in self._only_families
+            or category in self._only_categories
+        )
+
+
 def unlike(ranked: Iterable[Entry], value: Any, catalog: Catalog) -> Iterable[Entry]:
     """Without what is of the same kind as one of the products that ``value`` names: nobody who
     takes a chair wants another one with it."""
-    kinds = [kind for kind in kinds_of(value, catalog) if kind.family or kind.category]
+    kinds = Kinds(kinds_of(value, catalog))
     if not kinds:
         return ranked
-    return (found for found in ranked if not any(alike(found[2], kind) for kind in kinds))
+    return (found for found in ranked if not kinds.hold(found[2]))
