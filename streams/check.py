@@ -3,17 +3,21 @@
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from streams.catalogcheck import check_catalog
+from streams.clock import wall_ms
 from streams.rulefiles import Source, read_folder
 from streams.scenariorun import run_scenario
 from streams.scenarios import Scenario, read_scenarios
 from streams.scenariotest import report
 from triggers.book import Book
+from triggers.retire import instant
+from triggers.shapes import Fault as ContentFault
 
 
 def run_check(directory: Path, as_json: bool = False, catalog: Path | None = None) -> int:
@@ -49,8 +53,18 @@ def run_check(directory: Path, as_json: bool = False, catalog: Path | None = Non
 
 
 def _warnings(source: Source, book: Book) -> list[str]:
-    found = sorted(source.at(warning) for warning in book.warnings)
+    found = sorted({source.at(warning) for warning in [*book.warnings, *_retired(source, book)]})
     return [f"{f.file}:{f.line}:{f.column}: warning: {f.message}" for f in found]
+
+
+def _retired(source: Source, book: Book) -> Iterator[ContentFault]:
+    """Rules whose last date has passed: nobody needs them any more."""
+    now = wall_ms()
+    for place, rule in enumerate(source.content.get("rules", ())):
+        to = (rule.get("retire") or {}).get("to")
+        if to is not None and instant(to, book.timezone) <= now:
+            message = "this date has passed: the rule does nothing any more; take it out"
+            yield ContentFault(("rules", place, "retire", "to"), message)
 
 
 def _run_examples(directory: Path, source: Source, book: Book) -> tuple[int, list[str]]:

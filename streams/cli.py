@@ -132,6 +132,42 @@ def backtest(
 
 
 @app.command()
+def explain(
+    customer: Annotated[str, typer.Argument(help="The customer's id.")],
+    rules: Rules = None,
+    events: Annotated[
+        list[Path] | None, typer.Option(help="JSON lines instead of Redis; more may follow.")
+    ] = None,
+    more: Annotated[list[Path] | None, typer.Argument(help="Further event files.")] = None,
+    until: Annotated[str | None, typer.Option(help="RFC 3339: events up to then.")] = None,
+    kafka: Kafka = None,
+    redis: Redis = None,
+    as_json: Json = False,
+) -> None:
+    """What is known of one customer, and why each rule would fire now or not."""
+    from streams.errors import UsageError
+    from streams.explain import from_events, from_store, run_explain
+    from streams.rulefiles import load_book
+    from streams.settings import load_settings
+
+    settings = load_settings(rules=rules, kafka=kafka, redis=redis)
+    if settings.rules is None:
+        raise UsageError("--rules DIR, or TSUIDE_RULES, names the rule book")
+    files = [*(events or ()), *(more or ())]
+    for file in files:
+        if not file.is_file():
+            raise UsageError(f"{file}: no such file")
+    if until is not None and not files:
+        raise UsageError("--until belongs to --events: the store knows only how things stand")
+    book = load_book(settings.rules)
+    if files:
+        subject = from_events(book, customer, files, until)
+    else:
+        subject = from_store(settings, book, customer)
+    run_explain(subject, book, as_json)
+
+
+@app.command()
 def report(
     events: Annotated[list[Path] | None, typer.Option(help="JSON lines; more may follow.")] = None,
     decisions: Annotated[Path | None, typer.Option(help="decisions.jsonl of a backtest.")] = None,

@@ -176,6 +176,7 @@ class Rule:
     variants: tuple[tuple[int, "Rule"], ...] = ()  # each with its share in per mille
     variant: str = ""  # the name of a variant
     learns: bool = False  # variants are drawn by what was accepted, not by shares
+    worth: Mapping[str, Texts] = field(default_factory=dict)  # price, effort and payback
     natural: Mapping[str, str] = field(default_factory=dict)  # of custom types in ``on``
     extras: Extras = NO_EXTRAS
 

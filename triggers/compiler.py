@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from triggers import book as compiled
 from triggers.conditions import Expressions
+from triggers.contradictions import impossible
 from triggers.customtypes import declare
 from triggers.durations import parse_duration
 from triggers.events import EVENT_TYPES
@@ -25,6 +26,7 @@ from triggers.gates import binding
 from triggers.kindchecks import check_kind
 from triggers.learningkeys import knowledge_of, pause_of, selections_min_of
 from triggers.limitkeys import limit_of, quiet_of
+from triggers.lints import lint
 from triggers.names import Variable
 from triggers.pickkeys import check_price, compile_pick
 from triggers.retire import dates_of
@@ -95,6 +97,7 @@ class _Compiler:
                 self._add(("rules", place, "id"), f"the id {model.id} is taken by another rule")
             seen.add(model.id)
             rules.append(self._rule(model, ("rules", place)))
+            self._lint(model, ("rules", place))
         if self._faults:
             return self._faults
         limits = tuple(limit_of(limit) for limit in book.limits)
@@ -176,6 +179,7 @@ class _Compiler:
             else parse_duration(model.lateness.skip_after).ms,
             reason=self._scopes.texts(model.reason, names, (*path, "reason")),
             message=self._message(model, names, path),
+            worth=self._worth(model, names, path),
             terms=self._terms(model, path),
             extras=compile_extras(model, value, path, self._add),
             pause=pause_of(model, self._model.book.pause_over, path, self._add),
@@ -194,6 +198,14 @@ class _Compiler:
         rule = with_own_lines(rule)
         variants = compile_variants(model, path, self._rule, self._faults, self._add)
         return replace(rule, checks=binding(rule), variants=variants, learns=model.learn)
+
+    def _lint(self, model: RuleModel, path: Path) -> None:
+        lint(model, self._custom, self._model.segments, path, self._add, self._warn)
+        never = impossible(model.when)
+        if never is not None:
+            place, name = never
+            message = f"never holds beside the other lines ({name}): the rule cannot be reached"
+            self._warn((*path, "when", place), message)
 
     def _compile_book_gate(self) -> Gate | None:
         model = self._model.book.gate
@@ -271,6 +283,15 @@ class _Compiler:
             if text is not None and not isinstance(text, str):
                 found[key] = self._scopes.texts(text, names, (*path, "message", key))
         return found
+
+    def _worth(self, model: RuleModel, names: Mapping[str, Variable], path: Path) -> dict[str, Any]:
+        worth = None if model.message is None else model.message.worth
+        if worth is None:
+            return {}
+        return {
+            key: self._scopes.texts(getattr(worth, key), names, (*path, "message", "worth", key))
+            for key in ("price", "effort", "payback")
+        }
 
     def _terms(self, model: RuleModel, path: Path) -> dict[str, dict[str, str]] | None:
         known: dict[str, TermsModel] = self._model.book.terms

@@ -117,4 +117,9 @@ def message_of(rule: "Rule", picked: Picked, ctx: "Context") -> dict[str, Any]:
         message["benefit"] = dict(picked.first.benefit)
     if "story" not in message and both(picked.story):
         message["story"] = dict(picked.story)
+    if rule.worth:
+        message["worth"] = {
+            name: {language: text.render(ctx) for language, text in texts.items()}
+            for name, texts in rule.worth.items()
+        }
     return message

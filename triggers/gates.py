@@ -47,7 +47,8 @@ def counts(limit: Limit, made: Made) -> bool:
     )
 
 
-def _binds(limit: Limit, rule: Rule) -> bool:
+def binds_limit(limit: Limit, rule: Rule) -> bool:
+    """Whether a limit of the book holds for a rule."""
     return (
         rule.kind in limit.kinds
         and (limit.channel is None or limit.channel == rule.channel)
@@ -122,7 +123,7 @@ def frequency_capped(rule: Rule, ctx: Context) -> bool:
     """Whether a limit of the book, or of the rule itself, leaves no room."""
     made, at = ctx.customer.offers.made, ctx.at
     for limit in ctx.book.limits:
-        if _binds(limit, rule) and _full(made, at, limit, lambda m, x=limit: counts(x, m)):  # type: ignore[misc]
+        if binds_limit(limit, rule) and _full(made, at, limit, lambda m, x=limit: counts(x, m)):  # type: ignore[misc]
             return True
     return any(_full(made, at, limit, lambda m: m.rule == rule.id) for limit in rule.limits)
 

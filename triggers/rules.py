@@ -286,6 +286,14 @@ class ContentRefModel(TextModel):
     type: Literal["how_to", "case"] | None = None
 
 
+class WorthModel(_Model):
+    """Why it is worth it, for who decides on it: what it costs, asks for, and when it pays."""
+
+    price: TextModel
+    effort: TextModel
+    payback: TextModel
+
+
 class MessageModel(_Model):
     """What the marketing tool may print beside the reason."""
 
@@ -293,6 +301,7 @@ class MessageModel(_Model):
     benefit: Literal["catalog"] | TextModel | None = None
     story: Literal["catalog"] | TextModel | None = None
     content_ref: ContentRefModel | None = None
+    worth: WorthModel | None = None
 
 
 class VariantModel(_Spans):
@@ -348,6 +357,7 @@ class RuleModel(_Spans):
     holdout: HoldoutModel | None = None
     cool_off: CoolOffModel | None = None
     sales_wait: bool = False
+    tags: list[Name] = Field([], max_length=20)
     variants: dict[
         Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}$")], VariantModel
     ] = Field({}, max_length=20)

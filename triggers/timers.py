@@ -119,19 +119,19 @@ def _bar_key(event_type: str, field: str, about: str) -> str:
     return f"{event_type}\0{field}\0{about}"
 
 
-def barred(customer: Customer, rule: Rule, event: Event, about: str) -> bool:
+def barred(customer: Customer, rule: Rule, event_type: str, data: Any, about: str) -> bool:
     """Whether an ``unless`` event has spoken about this thing already."""
     if not rule.unless:
         return False
     bars = customer.bars
     if not bars:
         return False
-    field = rule.about_field(event.type)
-    cart_id = getattr(event.data, _CART, None) if field == _CHECKOUT else None
-    for event_type in rule.unless:
-        if _bar_key(event_type, field, about) in bars:
+    field = rule.about_field(event_type)
+    cart_id = getattr(data, _CART, None) if field == _CHECKOUT else None
+    for ending in rule.unless:
+        if _bar_key(ending, field, about) in bars:
             return True
-        if cart_id and _bar_key(event_type, _CART, cart_id) in bars:
+        if cart_id and _bar_key(ending, _CART, cart_id) in bars:
             return True
     return False
 
@@ -147,7 +147,7 @@ def arm(rule: Rule, field: str, event: Event, ctx: Context) -> bool:
     pending = _pending(customer, rule.id, about)
     if pending is not None and rule.mode is not _BEFORE:
         return rule.mode is _SILENCE and _restart(pending, rule, event, ctx)
-    due = _due(rule, ctx) if _may_arm(rule, event, ctx, about) else None
+    due = due_of(rule, ctx) if _may_arm(rule, event, ctx, about) else None
     if pending is not None:
         drop(customer, pending)  # the date it counted back from is no longer the latest
     if due is None:
@@ -158,7 +158,7 @@ def arm(rule: Rule, field: str, event: Event, ctx: Context) -> bool:
 
 
 def _may_arm(rule: Rule, event: Event, ctx: Context, about: str) -> bool:
-    if barred(ctx.customer, rule, event, about) or once_used(rule, ctx, about):
+    if barred(ctx.customer, rule, event.type, event.data, about) or once_used(rule, ctx, about):
         return False
     return _meets(rule, ctx)
 
@@ -170,7 +170,7 @@ def _restart(pending: Timer, rule: Rule, event: Event, ctx: Context) -> bool:
     An event that does not meet ``arm_when`` ends the silence too, but arms nothing itself.
     """
     customer = ctx.customer
-    pending.due_ms = pending.origin_ms = _due(rule, ctx) or pending.due_ms
+    pending.due_ms = pending.origin_ms = due_of(rule, ctx) or pending.due_ms
     if _meets(rule, ctx):
         pending.source, pending.event_id, pending.event_type = event.source, event.id, event.type
         customer.armed.events[_key(pending)] = event.data
@@ -192,7 +192,8 @@ def _pending(customer: Customer, rule_id: str, about: str) -> Timer | None:
     return None
 
 
-def _due(rule: Rule, ctx: Context) -> int | None:
+def due_of(rule: Rule, ctx: Context) -> int | None:
+    """When a timer that is armed now is due, in ms; None where it is not armed."""
     if rule.delay is not None and not rule.delay.days:
         return ctx.at + rule.delay.ms
     zone = ctx.customer.now.timezone or ctx.book.timezone
@@ -231,6 +232,12 @@ def _order(timer: Timer) -> tuple[int, str, str]:
     return timer.due_ms, timer.rule, timer.about
 
 
+def armed_by(customer: Customer, timer: Timer, custom: Mapping[str, EventType]) -> Any:
+    """The payload of the event that armed a pending timer; ``custom`` as in :func:`take_due`."""
+    data = customer.armed.events[_key(timer)]
+    return _decoded(timer.event_type, data, custom) if isinstance(data, bytes) else data
+
+
 def take_due(
     customer: Customer, up_to_ms: int, custom: Mapping[str, EventType]
 ) -> tuple[Timer, Any] | None:
@@ -243,9 +250,7 @@ def take_due(
     if not due:
         return None
     first = min(due, key=_order)
-    data = customer.armed.events[_key(first)]
-    if isinstance(data, bytes):
-        data = _decoded(first.event_type, data, custom)
+    data = armed_by(customer, first, custom)
     drop(customer, first)
     return first, data
 
