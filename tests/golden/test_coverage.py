@@ -1,0 +1,60 @@
+"""Every idea is shown by a scenario or a test, and examples/COVERAGE.md says by which."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+#: Ideas whose examples are still to come.
+_AWAITED = """
+    A2 A5 A6 A7 A8 A9 A10 A11 A12a A12b A12c A12d A12f A13a A13b A13c
+    A13d A14a A14b A14c A14e A15b A15c A16 A17 A18 A19 A20 A21 A22 A23 A24
+    A25 A26 A27 B1 B2 B3a B3b B4 B5 B6 B7 B8c B9 B10 B11 B12a
+    B12b B12c B12d B12e B13 B14a B15 B16k B17a B17b B18a B18b X1
+"""
+AWAITED = frozenset(_AWAITED.split())
+
+
+def _script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("coverage_page", ROOT / "examples/coverage.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+SCRIPT = _script()
+FOUND = SCRIPT.coverage()
+
+
+def test_every_idea_is_shown_by_a_scenario_or_a_test() -> None:
+    open_ideas = [row for row in SCRIPT.ROWS if not FOUND[row] and row not in AWAITED]
+    assert open_ideas == []
+
+
+def test_scenarios_and_tests_cover_ideas_that_exist() -> None:
+    unknown = {row: FOUND[row][0].shown_by for row in FOUND if row not in SCRIPT.ROWS}
+    assert unknown == {}
+
+
+def test_the_page_is_up_to_date() -> None:
+    """When it fails: python examples/coverage.py."""
+    assert SCRIPT.PAGE.read_text(encoding="utf-8") == SCRIPT.page(FOUND)
+
+
+def test_a_row_without_proof_is_an_open_line() -> None:
+    text = SCRIPT.page({row: [] for row in SCRIPT.ROWS})
+    assert "| A4 | The gap to free shipping | – | – |" in text
+
+
+@pytest.mark.parametrize("row", ["A4", "B14b"])
+def test_a_proof_names_its_rules_and_its_scenario(row: str) -> None:
+    line = next(each for each in SCRIPT.page(FOUND).splitlines() if each.startswith(f"| {row} |"))
+    assert "retail-year: " in line
