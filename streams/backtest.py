@@ -101,6 +101,7 @@ class _Output:
         self._dead = create("dead-letters.jsonl")
         self.offers: Counter[str] = Counter()
         self.decisions: Counter[str] = Counter()
+        self.rules: dict[str, Counter[str]] = {}
         self.dead_letters = 0
 
     def write(self, out: Step) -> None:
@@ -112,6 +113,7 @@ class _Output:
         for decision in out.decisions:
             self._decisions.write(decision.encode() + b"\n")
             self.decisions[decision.outcome] += 1
+            self.rules.setdefault(decision.rule, Counter())[decision.outcome] += 1
 
     def refuse(self, refused: Refused, line: Line) -> None:
         self.dead_letters += 1
@@ -153,6 +155,7 @@ def run_backtest(
         "events": count,
         "offers": dict(sorted(output.offers.items())),
         "decisions": dict(sorted(output.decisions.items())),
+        "rules": {rule: dict(sorted(c.items())) for rule, c in sorted(output.rules.items())},
         "dead_letters": output.dead_letters,
         "seconds": round(time.perf_counter() - started, 3),
     }

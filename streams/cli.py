@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -23,6 +23,7 @@ Kafka = Annotated[str | None, typer.Option(help="HOST:PORT of Kafka (TSUIDE_KAFK
 Redis = Annotated[str | None, typer.Option(help="URL of Redis or Valkey (TSUIDE_REDIS).")]
 Prefix = Annotated[str | None, typer.Option(help="Stands before every topic's name.")]
 Rules = Annotated[Path | None, typer.Option(help="Folder of the rule book (TSUIDE_RULES).")]
+_OF_RUN = ("events", "decisions", "dead_letters", "seconds")
 RECORDED = Path("examples/retail-year")
 
 
@@ -97,6 +98,26 @@ def check(
     raise typer.Exit(run_check(directory, as_json, catalog))
 
 
+@app.command()
+def init(directory: Annotated[Path, typer.Argument(help="An empty or new folder.")]) -> None:
+    """Begin a rule book: rules, scenarios, sample events, schemas for the editor."""
+    from streams.starting import start_book
+
+    for path in start_book(directory):
+        print(path)
+    print(f"next: tsuide check {directory}; tsuide test {directory}")
+
+
+@app.command()
+def schema(
+    what: Annotated[Literal["book", "scenarios", "events"], typer.Argument()] = "book",
+) -> None:
+    """Print the JSON Schema of the book's files, of scenario files, or of the events."""
+    from streams.starting import SCHEMAS, schema_text
+
+    print(schema_text(SCHEMAS[what]()), end="")
+
+
 @app.command("test")
 def scenarios(
     directory: Annotated[Path, typer.Argument(help="A rule book, or a folder of several.")],
@@ -117,10 +138,13 @@ def backtest(
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     more: Annotated[list[Path] | None, typer.Argument(help="Further event files.")] = None,
     until: Annotated[str | None, typer.Option(help="RFC 3339; timers fire up to it.")] = None,
+    compare: Annotated[
+        Path | None, typer.Option(help="Folder of the book before: each rule's offers beside it.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Replay recorded events through the engine: what would have been decided."""
-    from streams.backtest import run_backtest
+    from streams.backtestview import show_backtest
     from streams.errors import UsageError
     from streams.rulefiles import load_book
 
@@ -128,7 +152,9 @@ def backtest(
     for file in files:
         if not file.is_file():
             raise UsageError(f"{file}: no such file")
-    _print(run_backtest(load_book(rules), files, out, until), as_json)
+    before = None if compare is None else load_book(compare)
+    figures = show_backtest(load_book(rules), files, out, until, before, as_json)
+    _print(figures if as_json else {key: figures[key] for key in _OF_RUN}, as_json)
 
 
 @app.command()
