@@ -163,13 +163,13 @@ class Ledger:
         arm = _ARMS.get(made.outcome)
         if arm is not None:
             self.trials.decided(customer, made.rule, arm, at_ms, week_of(at_ms))
-        elif made.outcome in ("withdrawn", "expired"):
+        elif made.outcome in ("withdrawn", "expired") and self._watched(made.offer_id, at_ms):
             self.end(made.offer_id, made.outcome)
 
     def feedback(self, customer: str, offer_id: str, step: str, at_ms: int) -> None:
         """A customer's word, or an order that names the offer: a value of ``STEPS``."""
         self.told = True
-        entry = self._open.get(offer_id)
+        entry = self._watched(offer_id, at_ms)
         if entry is None or entry.customer != customer:
             return
         if at_ms > entry.valid_until_ms:
@@ -180,6 +180,15 @@ class Ledger:
         self._reach(entry, "shown" if step in ("shown", "clicked") else "", step)
         if step in _ENDS:
             self.end(offer_id, step)
+
+    def _watched(self, offer_id: str, at_ms: int) -> _Open | None:
+        """The offer while its window lasts.
+
+        Another customer's later offer may have let it go already or not; the answer is the same.
+        """
+        entry = self._open.get(offer_id)
+        over = entry is not None and entry.valid_until_ms + self._window_ms < at_ms
+        return None if over else entry
 
     def end(self, offer_id: str, outcome: str) -> None:
         """The offer's outcome, unless it has one already."""

@@ -101,6 +101,22 @@ def test_every_offer_of_any_log_ends_exactly_once_and_weeks_add_up(found: list[M
             assert sum(week[name] for week in rule["weeks"]) == rule[name]
 
 
+def test_a_word_after_the_window_counts_nowhere_whoever_came_between() -> None:
+    c, a = CUSTOMERS[-1], CUSTOMERS[0]
+    made = Move(c, "offer", 0, 0)
+    between = [Move(a, "offer", 1, 8 * DAY), Move(a, "offer", 2, 8 * DAY)]
+    late = Move(c, "withdrawn", 0, 0)
+    for found in ([made, *between, late], [made, late._replace(later_ms=16 * DAY)]):
+        report = Report()
+        for at, move in timed(found):
+            apply(report, move, at)
+        ends = report.body()["rules"]["r0"]["ends"]
+        assert (ends["withdrawn"], ends["expired"]) == (
+            0,
+            1 if len(found) == 2 else ends["expired"],
+        )
+
+
 @given(moves)
 @settings(max_examples=300, deadline=None)
 def test_customers_one_after_the_other_give_the_figures_of_the_merged_log(
