@@ -66,7 +66,6 @@ class _Worker:
         self._settings = settings
         self._folder = RuleFolder(rules)
         self._tasks: list[asyncio.Task[None]] = []
-        self._partitions = settings.partitions
 
     async def run(self) -> int:
         """Start everything, run until told to stop, and stop everything."""
@@ -77,7 +76,6 @@ class _Worker:
         outputs = output_topics(book)
         partitions = check_topics(settings, book)
         settings = settings.model_copy(update={"partitions": partitions})
-        self._partitions = partitions
         clock = make_clock(settings.clock)
         door = Door(partitions, book.custom)
         world = World(store, door, book, Catalog(), clock, observer, settings)
@@ -165,8 +163,7 @@ class _Worker:
             book = await asyncio.to_thread(self._folder.poll)
             if book is not None and book.digest != world.book.digest:
                 # Partitions read the book once for each batch, so it changes between two.
-                world.book = book
-                world.door = Door(self._partitions, book.custom)
+                world.use(book)
                 observer.book_changed(book)
                 log.info("rule book in force", digest=book.digest, rules=len(book.rules))
             observer.book_faults(len(self._folder.faults))

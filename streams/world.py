@@ -73,3 +73,8 @@ class World:
         self.clock = clock
         self.observer = observer
         self.settings = settings
+
+    def use(self, book: Book) -> None:
+        """Put another book in force, and let the event types that it declares through the door."""
+        self.book = book
+        self.door = Door(self.settings.partitions, book.custom)

@@ -166,7 +166,8 @@ class Pipeline:
         """Products for all skus of ``pairs`` and complements from the first to the second."""
         at_ms = now_ms() - 7_200_000
         for sku in sorted({sku for pair in pairs for sku in pair}):
-            product = {"name": sku.upper(), "price": 500, "currency": "JPY", "category": "toys"}
+            # Of another kind each: a complement is never more of the same.
+            product = {"name": sku.upper(), "price": 500, "currency": "JPY", "category": f"c-{sku}"}
             self._catalog(sku, "catalog.product_set", sku, product, at_ms)
         for one, other in pairs:
             edge = {"to": other, "relation": "complement", "weight": 0.5}

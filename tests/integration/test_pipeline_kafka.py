@@ -158,6 +158,7 @@ def buy(pipeline: Pipeline, customer: str, order: str) -> None:
     pipeline.producer.flush()
 
 
+@pytest.mark.covers("B14b")
 def test_timers_survive_a_stop_of_all_workers_and_of_the_store(
     pipeline: Pipeline, store: EmbeddedStore
 ) -> None:

@@ -53,6 +53,7 @@ def wait_until_applied(pipeline: Pipeline, seconds: float = 60) -> None:
     time.sleep(2)  # the last timers fire and the outbox is sent
 
 
+@pytest.mark.covers("B14a")
 def test_the_worker_decides_over_the_demos_log_what_the_backtest_decides(
     services: tuple[str, str], tmp_path: Path
 ) -> None:

@@ -66,6 +66,7 @@ SET = ("catalog.bundle_set", "night", {"items": ["tea", "mug"], "price": 3_880, 
 PARTS = [product("tea", 3_000), product("mug", 1_000)]
 
 
+@pytest.mark.covers("A12b", "A13a")
 def test_a_catalogue_within_its_bounds_passes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,6 +74,7 @@ def test_a_catalogue_within_its_bounds_passes(
     assert checked(tmp_path, capsys, *events) == (0, [])
 
 
+@pytest.mark.covers("A12b", "A13a")
 def test_a_tier_and_a_set_out_of_bounds_are_named_with_the_prices_that_would_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,8 +11,11 @@ import pytest
 from streams.codec import Door, LineDoor
 from streams.murmur2 import Places
 from streams.recorded import read_events
+from streams.settings import load_settings
+from streams.world import World as Shared
 from tests.unit.harness import DAY, HOUR, NOON, REASON, World, make_book
 from triggers.book import Book
+from triggers.catalog import Catalog
 from triggers.compiler import compile_content
 from triggers.customtypes import FIELD_TYPES
 from triggers.decisions import Offer
@@ -142,6 +145,20 @@ def test_every_type_of_field_has_its_line_above() -> None:
         if mark.name == "parametrize"
     ]
     assert {row[0] for row in mark.args[1]} == set(FIELD_TYPES)
+
+
+def test_a_new_book_opens_the_door_to_its_own_types() -> None:
+    old, new = compiled(), compiled(RULE, events={"seat.reserved": SEAT})
+    absent: Any = None
+    settings = load_settings(partitions=4)
+    world = Shared(absent, Door(4), old, Catalog(), absent, absent, settings)
+    good = line("seat.reserved", seat_id="s1", course="Go", places=2)
+    record = ("usage", Places(4).of(b"c1"), b"c1", good, None, NOON, NOON)
+    with pytest.raises(Refused, match="unknown_type"):
+        world.door.decode(*record)
+    world.use(new)
+    assert world.door.decode(*record).type == "seat.reserved"
+    assert world.book is new
 
 
 def test_the_shop_knows_the_topic_of_a_custom_event(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def warned(rule: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
 @pytest.mark.parametrize(
     ("language", "word"), [(language, word) for language in FEAR for word in FEAR[language]]
 )
+@pytest.mark.covers("A14d")
 def test_every_word_of_fear_is_refused_at_its_column(language: str, word: str) -> None:
     text = f"合格まで{word}。" if language == "ja" else f"So {word.capitalize()}, we say."
     ((path, message, column),) = found({"reason": {**REASON, language: text}})

@@ -123,6 +123,7 @@ LEFT = """(case when exists (select 1 from event e where e.who = b.who and e.typ
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", RECOUNTS)
+@pytest.mark.covers("A12f", "B16k")
 def test_measures_of_a_shop_equal_a_recount_of_the_raw_events(
     name: str, seed: int, tmp_path: Path
 ) -> None:
@@ -134,6 +135,7 @@ def test_measures_of_a_shop_equal_a_recount_of_the_raw_events(
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.covers("A10")
 def test_churn_by_held_product_families_equals_a_recount(seed: int, tmp_path: Path) -> None:
     log = shop(seed)
     found = measured(log, tmp_path)
@@ -147,6 +149,7 @@ def test_churn_by_held_product_families_equals_a_recount(seed: int, tmp_path: Pa
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.covers("A13d")
 def test_the_mix_of_a_menu_equals_a_recount(seed: int, tmp_path: Path) -> None:
     log = shop(seed)
     rows = log.sql(
@@ -178,6 +181,7 @@ def test_groups_of_customers_are_measured_like_all_of_them(seed: int, tmp_path: 
         }
 
 
+@pytest.mark.covers("A2")
 def test_after_three_orders_aov_tenure_and_ltv_are_those_computed_by_hand(tmp_path: Path) -> None:
     log = Logbook()
     log.product("tea", 1000, margin=0.333)
@@ -257,6 +261,7 @@ def school(seed: int) -> Logbook:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.covers("A14e")
 def test_measures_of_a_school_equal_a_recount_of_attributes_and_events(
     seed: int, tmp_path: Path
 ) -> None:
@@ -318,6 +323,7 @@ STAYS = """with stay as (select i.who, i.at came, o.at went, i.data->>'plan' pla
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.covers("A15c")
 def test_measures_of_a_hotel_equal_a_recount_of_the_raw_events(seed: int, tmp_path: Path) -> None:
     log = hotel(seed)
     found = measured(log, tmp_path)
@@ -364,6 +370,7 @@ def downsold(offered: int, held_out: int, room: int, added: int) -> Logbook:
     return log
 
 
+@pytest.mark.covers("A15c")
 def test_a_downsell_that_lowers_the_total_of_a_stay_raises_an_alert(tmp_path: Path) -> None:
     body = downsold(40, 40, 8_000, 900).report(tmp_path)
     (guard,) = body["guards"]

@@ -21,6 +21,7 @@ from triggers.lift import Trials
 from triggers.references import REFERENCES
 
 
+@pytest.mark.covers("B10")
 def test_each_offer_ends_in_exactly_one_outcome_and_counts_once_in_each_column(
     tmp_path: Path,
 ) -> None:
@@ -103,6 +104,7 @@ def test_a_resend_and_a_second_copy_change_no_figure(tmp_path: Path) -> None:
     assert twice == once
 
 
+@pytest.mark.covers("B11")
 def test_the_rate_of_acceptance_has_wilson_s_interval_and_its_status(tmp_path: Path) -> None:
     log = Logbook()
     for rule, accepted, shown in (("few", 9, 99), ("weak", 1, 150), ("good", 15, 150)):
@@ -228,6 +230,7 @@ def test_a_customer_takes_part_once_a_rule_from_the_first_decision_on(tmp_path: 
     assert lift["conversion"]["treated"] == 0
 
 
+@pytest.mark.covers("A27")
 def test_the_weekly_report_lists_each_rule_s_figures_by_week(tmp_path: Path) -> None:
     log = Logbook()
     for week, accepted in ((0, 1), (1, 3)):
@@ -245,6 +248,7 @@ def test_the_weekly_report_lists_each_rule_s_figures_by_week(tmp_path: Path) -> 
     ]
 
 
+@pytest.mark.covers("A27")
 def test_the_report_says_what_changed_since_the_last_version_of_the_rule_book(
     tmp_path: Path,
 ) -> None:
@@ -285,6 +289,7 @@ def run(log: Logbook, folder: Path, *more: str) -> str:
     return done.stdout
 
 
+@pytest.mark.covers("A9")
 def test_the_printed_lift_is_measured_and_benchmarks_stand_apart_as_references(
     tmp_path: Path,
 ) -> None:

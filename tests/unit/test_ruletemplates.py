@@ -53,6 +53,7 @@ def offers(book: Book, category: str, subtotal: int) -> list[tuple[str, int, str
     ]
 
 
+@pytest.mark.covers("A25")
 def test_one_template_serves_three_trades() -> None:
     salon = {**USE, "id": "salon", "with": {**USE["with"], "category": "hair", "span": "1h"}}  # type: ignore[dict-item]
     hotel = {

@@ -44,6 +44,7 @@ def split(book: Book, customers: int = 2000) -> Counter[str]:
     return Counter(ask(book, f"c{n}", world).variant for n in range(1, customers + 1))
 
 
+@pytest.mark.covers("B15")
 def test_shares_are_met_and_a_customer_keeps_a_variant() -> None:
     book = make_book(RULE)
     found = split(book)
