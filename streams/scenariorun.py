@@ -204,7 +204,7 @@ class _Run:
         """The lines of ``holds`` that do not hold at the end."""
         if not self.scenario.model.holds:
             return []
-        expressions = Expressions(VARIABLES, FUNCTIONS)
+        expressions = Expressions({**VARIABLES, **self.book.segments}, FUNCTIONS)
         customer = self._replay.customers.get(self._customer) or Customer(self._customer)
         ctx = Context(
             CustomerObjected(), "", customer, self.end_ms, self.book, self._replay.catalog

@@ -221,6 +221,7 @@ class Book:
     recall_ms: int = 0
     by_session: bool = False
     custom: Mapping[str, EventType] = field(default_factory=dict)
+    segments: Mapping[str, Any] = field(default_factory=dict)  # names of expressions
     allowed: Allowed = field(default_factory=Allowed)
     warnings: tuple["Fault", ...] = ()
     sales_wait: frozenset[str] = frozenset()

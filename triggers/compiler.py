@@ -117,6 +117,7 @@ class _Compiler:
             learning=teachers(knowledge_of(rules, self._text)),
             selections_min=selections_min_of(book.learn),
             custom=self._custom,
+            segments=self._scopes.segments,
             allowed=allowed_of(book.allow),
             warnings=tuple(self._warnings),
         )

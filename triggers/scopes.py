@@ -26,7 +26,7 @@ class Scopes:
         self._add = add_fault
         self._scopes: dict[tuple[str, ...], Expressions] = {}
         self._names: dict[tuple[str, ...], dict[str, Variable]] = {}
-        self._segments = self._compile_segments(segments)
+        self.segments = self._compile_segments(segments)
 
     def _compile_segments(self, sources: Mapping[str, str]) -> dict[str, Variable]:
         """The segments, each after those that it names."""
@@ -44,7 +44,7 @@ class Scopes:
     def scope(self, types: tuple[str, ...]) -> Expressions:
         """What rules that listen to ``types`` compile their expressions with."""
         if types not in self._scopes:
-            names = {**VARIABLES, **self._segments, **offer_variables(types)}
+            names = {**VARIABLES, **self.segments, **offer_variables(types)}
             names |= event_variables(types, self._types)
             self._names[types] = names
             self._scopes[types] = Expressions(names, FUNCTIONS)

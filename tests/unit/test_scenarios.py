@@ -150,6 +150,19 @@ def test_what_holds_at_the_end_is_a_condition_about_the_customer(tmp_path: Path)
     ]
 
 
+def test_what_holds_at_the_end_may_be_a_segment(tmp_path: Path) -> None:
+    book = BOOK + "segments: {buyer: customer.orders >= 1, guest: '!segment.buyer'}\n"
+    bought = {"at": "0s", "event": "purchase.completed", "items": ["chair"]}
+    write(
+        tmp_path,
+        {"given": [bought], "holds": ["segment.buyer"]},
+        {"given": [bought], "holds": ["segment.guest"]},
+        {"given": [CHAIR], "holds": ["segment.guest"]},
+        book=book,
+    )
+    assert [each.passed for each in results(tmp_path)[0]] == [True, False, True]
+
+
 def test_feedback_names_the_rule_whose_offer_it_means(tmp_path: Path) -> None:
     accepted = {"at": "5m", "event": "offer.accepted", "offer": "cushion"}
     result = run(tmp_path, given=[CHAIR, accepted], holds=["customer.offers_accepted == 1"])
