@@ -103,3 +103,30 @@ def test_a_higher_menu_states_its_benefit(
         '      for_whom: {ja: "髪の悩みを相談された方に"',
     )
     refused(shelf, capsys, "menus.yaml", "benefit")
+
+
+@pytest.mark.covers("A5")
+def test_a_higher_plan_without_a_benefit_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_check(Shelf("saas", tmp_path).folder) == 0
+    capsys.readouterr()
+    shelf = Shelf("saas", tmp_path)
+    benefit = "      benefit: catalog\n      for_whom:\n        ja: "
+    shelf.change("plans.yaml", f'{benefit}"席が足り', '      for_whom:\n        ja: "席が足り')
+    refused(shelf, capsys, "plans.yaml", "an up_sell states its benefit")
+
+
+@pytest.mark.covers("A5")
+def test_a_benefit_in_one_language_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shelf = Shelf("saas", tmp_path)
+    benefit = "      benefit: catalog\n      for_whom:\n        ja: "
+    shelf.change(
+        "plans.yaml",
+        f'{benefit}"席が足り',
+        '      benefit: {ja: "席が増えます。"}\n      for_whom:\n        ja: "席が足り',
+    )
+    assert run_check(shelf.folder) == 1
+    assert "plans.yaml:79:16: en is missing" in capsys.readouterr().err
