@@ -129,4 +129,4 @@ def test_a_benefit_in_one_language_is_refused(
         '      benefit: {ja: "席が増えます。"}\n      for_whom:\n        ja: "席が足り',
     )
     assert run_check(shelf.folder) == 1
-    assert "plans.yaml:79:16: en is missing" in capsys.readouterr().err
+    assert "plans.yaml:79:7: en is missing" in capsys.readouterr().err
