@@ -105,6 +105,22 @@ def test_a_higher_menu_states_its_benefit(
     refused(shelf, capsys, "menus.yaml", "benefit")
 
 
+@pytest.mark.covers("A14d")
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("苦手分野を得点源にしたい", "落ちこぼれが心配な"),
+        ("turn a weak area into points", "not fall behind"),
+    ],
+)
+def test_words_of_fear_are_refused_in_both_languages(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str
+) -> None:
+    shelf = Shelf("cram-school", tmp_path)
+    shelf.change("exams.yaml", old, new)
+    refused(shelf, capsys, "exams.yaml", "plays on fear")
+
+
 @pytest.mark.covers("A5")
 def test_a_higher_plan_without_a_benefit_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
