@@ -11,7 +11,15 @@ from triggers.ruletemplates import Templates
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 #: Lists that may be written as one value where there is only one.
-_LISTED = ("on", "unless", "arm_when", "when", "withdraw_on", "allow")
+_LISTED = ("on", "unless", "arm_when", "when", "withdraw_on", "allow", "after")
+#: Short forms that the models spell out: key -> what may stand there too.
+_SHORT: dict[str, list[dict[str, Any]]] = {
+    "cool_off": [{"type": "string"}],
+    "price_ceiling": [{"type": "string"}],
+    "value_realised": [{"const": True}],
+    "purpose": [{"const": True}],
+    "deployed": [{"const": True}, {"type": "string"}],
+}
 _ENVELOPE = ("specversion", "id", "source", "type", "time", "subject", "data")
 
 
@@ -42,8 +50,9 @@ def _loosen(definition: dict[str, Any]) -> None:
         if listed.get("type") == "array":
             choice = {"anyOf": [{**listed}, listed["items"]]}
             properties[name] = choice
-    if "cool_off" in properties:
-        properties["cool_off"] = {"anyOf": [properties["cool_off"], {"type": "string"}]}
+    for name, forms in _SHORT.items():
+        if name in properties:
+            properties[name] = {"anyOf": [properties[name], *forms]}
 
 
 def scenario_schema() -> dict[str, Any]:

@@ -97,6 +97,16 @@ def test_the_schema_refuses_what_check_refuses() -> None:
     assert problems(book_schema(), {"ruls": []}) != []
 
 
+def test_the_schema_knows_the_short_forms_of_gates() -> None:
+    def gated(**gate: Any) -> list[str]:
+        head = {"name": "b", "timezone": "UTC", "currency": "JPY", "cool_off": "30d"}
+        return problems(book_schema(), {"book": {**head, "gate": gate}})
+
+    assert gated(value_realised=True, deployed="crm", purpose=True, price_ceiling="20%") == []
+    assert gated(value_realised=False) != []
+    assert gated(deployed=False) != []
+
+
 def test_the_schema_of_scenarios_knows_ours() -> None:
     for file in [*EXAMPLES.rglob("scenarios.yaml"), *EXAMPLES.rglob("tests/*.yaml")]:
         document = yaml.load(file.read_text(encoding="utf-8"), yaml.BaseLoader)
