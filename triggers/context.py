@@ -34,7 +34,18 @@ DEFAULTS: dict[str, Any] = {"string": "", "int": 0, "double": 0.0, "bool": False
 class Context:
     """Everything one decision may look at: the event, the customer after it, and the instant."""
 
-    __slots__ = ("_cart", "_product", "at", "book", "catalog", "customer", "event", "item", "type")
+    __slots__ = (
+        "_cart",
+        "_cart_categories",
+        "_product",
+        "at",
+        "book",
+        "catalog",
+        "customer",
+        "event",
+        "item",
+        "type",
+    )
 
     def __init__(
         self, event: Any, event_type: str, customer: Customer, at: int, book: Book, catalog: Catalog
@@ -47,7 +58,15 @@ class Context:
         self.catalog = catalog
         self.item: Product = UNKNOWN  # the first item offered, for texts
         self._cart: Cart | None = None
+        self._cart_categories: list[str] | None = None
         self._product: Product | None = None
+
+    @property
+    def cart_categories(self) -> list[str]:
+        """The categories in the cart, sorted; several rules ask at the same event."""
+        if self._cart_categories is None:
+            self._cart_categories = _categories(self, self.cart.lines.values())
+        return self._cart_categories
 
     @property
     def product(self) -> Product:
@@ -189,7 +208,7 @@ VARIABLES: dict[str, Variable] = {
     "cart.currency": _var("string", lambda c: c.cart.currency),
     "cart.items": _var("list(item)", lambda c: _lines(c.cart)),
     "cart.skus": _var("list(string)", lambda c: list(c.cart.lines)),
-    "cart.categories": _var("list(string)", lambda c: _categories(c, c.cart.lines.values())),
+    "cart.categories": _var("list(string)", lambda c: c.cart_categories),
     "cart.families": _var("list(string)", lambda c: _families(c, c.cart.lines)),
     "checkout.checkout_id": _var("string", lambda c: c.checkout.checkout_id),
     "checkout.cart_id": _var("string", lambda c: c.checkout.cart_id),
@@ -268,7 +287,12 @@ for _field in ("purposes", "features"):
 
 def _views(ctx: Context, sku: str, window: str) -> int:
     since = ctx.at - parse_duration(window).ms
-    return sum(1 for seen, at in ctx.customer.history.views if seen == sku and at > since)
+    count = 0
+    for seen, at in reversed(ctx.customer.history.views):  # the latest first: most are older
+        if at <= since:
+            break
+        count += seen == sku
+    return count
 
 
 def _plan_abandonment(ctx: Context, plan: str) -> float:

@@ -14,6 +14,7 @@ from triggers.context import Context
 from triggers.errors import EvalError
 from triggers.fields import Item
 from triggers.names import Function, Variable
+from triggers.quantifiers import over_any, over_lines, quantifier_of
 from triggers.state import Line
 
 Locals = dict[str, Any] | None
@@ -237,13 +238,13 @@ class Translator:
 
     def _function(self, node: Node) -> Eval:
         call = self._functions[node.name].call
+        if all(arg.kind == "const" for arg in node.args):
+            values = [arg.value for arg in node.args]
+            return lambda ctx, local: _called(call, ctx, values)
         args = [self.translate(arg) for arg in node.args]
 
         def run(ctx: Context, local: Locals) -> Any:
-            try:
-                return call(ctx, *[arg(ctx, local) for arg in args])
-            except ValueError as error:  # such as a text that is no duration
-                raise EvalError(str(error)) from error
+            return _called(call, ctx, [arg(ctx, local) for arg in args])
 
         return run
 
@@ -366,6 +367,13 @@ class Translator:
         source = self._operand(node.args[0])
         initial, condition, step, result = (self.translate(part) for part in node.args[1:])
         element, total = node.variables
+        wanted = quantifier_of(node)
+        if wanted is not None:
+            test = node.args[3].args[1]
+            inside = node.args[0]
+            variable = self._variables.get(inside.name) if inside.kind == "ident" else None
+            simple = over_lines(variable, test, element, wanted)
+            return simple or over_any(source, element, self.translate(test), wanted)
 
         def run(ctx: Context, local: Locals) -> Any:
             inner: dict[str, Any] = dict(local or ())
@@ -381,6 +389,13 @@ class Translator:
             return result(ctx, inner)
 
         return run
+
+
+def _called(call: Callable[..., Any], ctx: Context, values: list[Any]) -> Any:
+    try:
+        return call(ctx, *values)
+    except ValueError as error:  # such as a text that is no duration
+        raise EvalError(str(error)) from error
 
 
 def _refuse_mixture(nodes: Sequence[Node]) -> None:
