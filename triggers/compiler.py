@@ -23,7 +23,7 @@ from triggers.feedbackkeys import cool_off_of, sales_wait_of, with_own_lines
 from triggers.gatecompiler import GateCompiler, holdout_of, merged
 from triggers.gatekeys import Gate, Holdout
 from triggers.gates import binding
-from triggers.kindchecks import check_kind
+from triggers.kindchecks import check_kind, in_checkout
 from triggers.learningkeys import knowledge_of, pause_of, selections_min_of
 from triggers.limitkeys import limit_of, quiet_of
 from triggers.lints import lint
@@ -297,8 +297,7 @@ class _Compiler:
     def _terms(self, model: RuleModel, path: Path) -> dict[str, dict[str, str]] | None:
         known: dict[str, TermsModel] = self._model.book.terms
         if model.terms is None:
-            checkout = any(name.startswith("checkout.") for name in model.on)
-            if checkout and model.placement is not None and "checkout" in model.placement:
+            if in_checkout(model):
                 message = "an offer in the checkout names its `terms`, from the book's `terms:`"
                 self._add(path, message)
             return None
