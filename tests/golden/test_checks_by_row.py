@@ -245,3 +245,27 @@ def test_a_set_of_4000_costs_3800_to_3880(
     assert run_check(EXAMPLES / "tea-subscription" / "rules", catalog=file) == status
     said = capsys.readouterr().err
     assert ("give it a price from 3800 to 3880" in said) == bool(status), said
+@pytest.mark.covers("B12b")
+@pytest.mark.parametrize("part", ["price", "effort", "payback"])
+def test_a_sales_talk_says_price_effort_and_payback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], part: str
+) -> None:
+    shelf = Shelf("office-supplies", tmp_path)
+    text = (shelf.folder / "leases.yaml").read_text(encoding="utf-8")
+    (line,) = [each for each in text.splitlines() if each.startswith(f"        {part}: ")]
+    shelf.change("leases.yaml", f"{line}\n", "")
+    assert run_check(shelf.folder) == 1
+    assert f"leases.yaml:31:7: {part} is missing" in capsys.readouterr().err
+
+
+@pytest.mark.covers("B12b")
+def test_a_sales_talk_without_any_worth_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shelf = Shelf("office-supplies", tmp_path)
+    text = (shelf.folder / "leases.yaml").read_text(encoding="utf-8")
+    start, end = text.index("      worth:\n"), text.rindex("    reason:\n")
+    shelf.change("leases.yaml", text[start:end], "")
+    assert run_check(shelf.folder) == 1
+    (fault,) = capsys.readouterr().err.splitlines()
+    assert "says what it is worth" in fault
