@@ -245,6 +245,8 @@ def test_a_set_of_4000_costs_3800_to_3880(
     assert run_check(EXAMPLES / "tea-subscription" / "rules", catalog=file) == status
     said = capsys.readouterr().err
     assert ("give it a price from 3800 to 3880" in said) == bool(status), said
+
+
 @pytest.mark.covers("B12b")
 @pytest.mark.parametrize("part", ["price", "effort", "payback"])
 def test_a_sales_talk_says_price_effort_and_payback(
