@@ -22,7 +22,6 @@ from triggers.references import REFERENCES
 
 
 @pytest.mark.covers("B10")
-@pytest.mark.covers("B10")
 def test_each_offer_ends_in_exactly_one_outcome_and_counts_once_in_each_column(
     tmp_path: Path,
 ) -> None:
@@ -105,7 +104,6 @@ def test_a_resend_and_a_second_copy_change_no_figure(tmp_path: Path) -> None:
     assert twice == once
 
 
-@pytest.mark.covers("B11")
 @pytest.mark.covers("B11")
 def test_the_rate_of_acceptance_has_wilson_s_interval_and_its_status(tmp_path: Path) -> None:
     log = Logbook()
