@@ -20,12 +20,18 @@ from triggers.retire import instant
 from triggers.shapes import Fault as ContentFault
 
 
-def run_check(directory: Path, as_json: bool = False, catalog: Path | None = None) -> int:
+def run_check(
+    directory: Path,
+    as_json: bool = False,
+    catalog: Path | None = None,
+    graph: Path | None = None,
+) -> int:
     """Check a rule book's folder; 0 when it has no fault, else 1.
 
     Faults go to standard error as ``file:line:column: message``, one a line, all at once;
     warnings, which fail nothing, as ``file:line:column: warning: message``. ``catalog`` is a JSONL
-    file whose sets, ladders and preselected plans are checked too.
+    file whose sets, ladders, circles and preselected plans are checked too; its relations are
+    written to ``graph``.
     """
     source = read_folder(directory)
     found = source.book()
@@ -33,7 +39,7 @@ def run_check(directory: Path, as_json: bool = False, catalog: Path | None = Non
     examples = 0
     if isinstance(found, Book):
         examples, faults = _run_examples(directory, source, found)
-        faults += [] if catalog is None else check_catalog(catalog, found)
+        faults += [] if catalog is None else check_catalog(catalog, found, graph)
     warnings = _warnings(source, found) if isinstance(found, Book) else []
     for line in warnings:
         print(line, file=sys.stderr)

@@ -90,12 +90,18 @@ def check(
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="Catalogue events, JSONL: check prices."),
     ] = None,
+    graph: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, help="With --catalog: write its relations here, JSONL."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check a rule book: every fault with file, line and column."""
     from streams.check import run_check
 
-    raise typer.Exit(run_check(directory, as_json, catalog))
+    if graph is not None and catalog is None:
+        raise typer.BadParameter("--graph writes the relations of --catalog FILE: give both")
+    raise typer.Exit(run_check(directory, as_json, catalog, graph))
 
 
 @app.command()

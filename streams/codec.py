@@ -208,9 +208,13 @@ class LineDoor:
 
 
 def _as_catalog(event: Event) -> CatalogEvent:
-    """The same event as the catalogue's; raises `Refused` where its subject is no sku."""
+    """The same event as the catalogue's; raises `Refused`: no sku, or a link to itself."""
     if not is_sku(event.subject):
         raise Refused("bad_envelope", "subject: a sku has neither > nor #")
+    if event.subject == getattr(event.data, "to", None):
+        raise Refused("bad_data", "data.to: a product has no relation to itself")
+    if event.subject in (getattr(event.data, "requires", None) or ()):
+        raise Refused("bad_data", "data.requires: a product does not require itself")
     return CatalogEvent(
         event.id, event.source, event.type, event.subject, event.time_ms, event.data
     )

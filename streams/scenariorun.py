@@ -168,6 +168,7 @@ class _Run:
                     self._apply(step, at_ms, ("setup", "consent"))
 
     def _apply(self, step: dict[str, Any], at_ms: int, path: Path) -> None:
+        self._replay.fire(at_ms)  # the step may name an offer that a timer has just made
         line = self._writer.line(step, at_ms, self._who(step), path)
         wanted = step.get("refused")
         try:

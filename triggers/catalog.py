@@ -109,6 +109,14 @@ class Catalog:
             self._known[sku, relation] = found
         return found
 
+    def related_skus(self) -> list[str]:
+        """The skus that relations leave, in order."""
+        return sorted(sku for sku, edges in self._relations.items() if edges)
+
+    def relations(self, sku: str) -> list[Relation]:
+        """The edges of a sku as the catalogue set them, whatever became of their ends."""
+        return list(self._relations.get(sku, {}).values())
+
     def story(self, sku: str, to: str, relation: str) -> dict[str, str]:
         """What the shop tells of an edge, by language."""
         edge = self._relations.get(sku, {}).get((to, relation))

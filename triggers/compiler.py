@@ -23,7 +23,7 @@ from triggers.feedbackkeys import cool_off_of, sales_wait_of, with_own_lines
 from triggers.gatecompiler import GateCompiler, holdout_of, merged
 from triggers.gatekeys import Gate, Holdout
 from triggers.gates import binding
-from triggers.kindchecks import check_kind
+from triggers.kindchecks import check_kind, in_checkout
 from triggers.learningkeys import knowledge_of, pause_of, selections_min_of
 from triggers.limitkeys import limit_of, quiet_of
 from triggers.lints import lint
@@ -125,14 +125,17 @@ class _Compiler:
     def faults_beside(self, known: list[Fault]) -> list[Fault]:
         """The faults of the parts that are in shape, without what only follows from ``known``."""
         self.run()
-        wrong = {fault.path[:3] for fault in known if fault.path[:1] == ("rules",)}
-        no_terms = any(fault.path[:2] == ("book", "terms") for fault in known)
-        return [
-            fault
-            for fault in self._faults
-            if not (no_terms and fault.path[-1] == "terms")
-            and not ("`terms`" in fault.message and (*fault.path, "terms") in wrong)
-        ]
+        wrong = {f.path[:3] for f in known if f.path[:1] == ("rules",) and len(f.path) > 2}
+        of_book = {f.path[1] for f in known if f.path[:1] == ("book",) and len(f.path) > 1}
+
+        def follows(fault: Fault) -> bool:
+            # What asks for a key that was put aside, as it was wrong, would mislead.
+            if "terms" in of_book and fault.path[-1] == "terms":
+                return True
+            aside = {place[2] for place in wrong if place[:2] == fault.path[:2]} | of_book
+            return any(f"`{key}{end}" in fault.message for key in aside for end in "`:")
+
+        return [fault for fault in self._faults if not follows(fault)]
 
     def _add(self, path: Path, message: str, column: int = 1) -> None:
         self._faults.append(Fault(path, message, column))
@@ -297,8 +300,7 @@ class _Compiler:
     def _terms(self, model: RuleModel, path: Path) -> dict[str, dict[str, str]] | None:
         known: dict[str, TermsModel] = self._model.book.terms
         if model.terms is None:
-            checkout = any(name.startswith("checkout.") for name in model.on)
-            if checkout and model.placement is not None and "checkout" in model.placement:
+            if in_checkout(model):
                 message = "an offer in the checkout names its `terms`, from the book's `terms:`"
                 self._add(path, message)
             return None

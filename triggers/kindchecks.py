@@ -38,3 +38,13 @@ def check_kind(model: RuleModel, book: BookModel, path: Path, add: Add) -> None:
         if strictest is not None and limit.max > strictest.max:
             message = f"is looser than the book's limit of {strictest.max} in {strictest.in_}"
             add((*path, "limits", place, "max"), message)
+
+
+def in_checkout(model: RuleModel) -> bool:
+    """Whether an offer appears among the last pages before a purchase, by its place or moment."""
+    if not any(name.startswith("checkout.") for name in model.on):
+        return False
+    if any(word in (model.placement or "") for word in ("checkout", "payment")):
+        return True
+    timed = model.after or model.after_silence or model.before
+    return not timed and model.channel == "onsite" and "checkout.payment_reached" in model.on

@@ -144,5 +144,128 @@ def test_a_benefit_in_one_language_is_refused(
         f'{benefit}"席が足り',
         '      benefit: {ja: "席が増えます。"}\n      for_whom:\n        ja: "席が足り',
     )
+    refused(shelf, capsys, "plans.yaml:79:7: en is missing")
+
+
+SIX = ("quantity", "total", "payment", "delivery", "period", "cancellation")
+
+
+@pytest.mark.covers("X1")
+@pytest.mark.parametrize("fact", SIX)
+def test_a_subscription_offer_without_one_of_the_six_facts_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fact: str
+) -> None:
+    shelf = Shelf("tea-subscription", tmp_path)
+    book = (tmp_path / "book.yaml").read_text(encoding="utf-8").splitlines(keepends=True)
+    (line,) = [each for each in book if each.startswith(f"      {fact}:")]
+    shelf.change("book.yaml", line, "")
+    refused(shelf, capsys, "book.yaml", f"{fact} is missing")
+
+
+@pytest.mark.covers("X1")
+def test_a_checkout_offer_without_terms_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shelf = Shelf("camera-shop", tmp_path)
+    shelf.change("purchase.yaml", "    terms: standard\n", "")
+    refused(shelf, capsys, "purchase.yaml", "`terms`")
+
+
+@pytest.mark.covers("X1")
+def test_before_payment_the_six_facts_are_asked_for_in_every_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shelf = Shelf("camera-shop", tmp_path)
+    shelf.change("purchase.yaml", "    terms: standard\n", "")
+    shelf.change("purchase.yaml", "    placement: payment\n", "")
+    refused(shelf, capsys, "purchase.yaml", "`terms`")
+
+
+@pytest.mark.covers("B16")
+@pytest.mark.parametrize(
+    ("placement", "event"), [("thanks", "product.viewed"), ("cart", "product.viewed")]
+)
+def test_a_place_that_is_not_before_the_customers_eyes_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], placement: str, event: str
+) -> None:
+    shelf = Shelf("camera-shop", tmp_path)
+    old = "    placement: product\n    valid_for: 30m\n    priority: 60\n"
+    shelf.change("looking.yaml", old, old.replace("product", placement))
+    refused(shelf, capsys, "looking.yaml", f"placement {placement}", event)
+
+
+@pytest.mark.covers("A26")
+def test_a_reason_of_our_gain_alone_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shelf = Shelf("camera-shop", tmp_path)
+    old = "With {item.name} your delivery is free."
+    shelf.change("cart.yaml", old, "{item.name} helps our sales.")
+    refused(shelf, capsys, "cart.yaml", '"our sales" speaks of our gain alone')
+
+
+@pytest.mark.covers("A26")
+def test_our_gain_beside_the_customers_passes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shelf = Shelf("camera-shop", tmp_path)
+    old = "With {item.name} your delivery is free."
+    shelf.change("cart.yaml", old, "From our stock to your door: {item.name}.")
+    assert run_check(shelf.folder) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.covers("B7")
+def test_a_cross_sell_without_content_is_warned_about_and_passes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shelf = Shelf("camera-shop", tmp_path)
+    old = (
+        "    message:\n"
+        '      content_ref: {type: case, ja: "みんなの組み合わせ", en: "What others combine"}\n'
+    )
+    shelf.change("cart.yaml", old, "")
+    assert run_check(shelf.folder) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cart.yaml" in line
+    assert "warning: a cross_sell without content" in line
+
+
+@pytest.mark.covers("A12b")
+@pytest.mark.parametrize(("price", "status"), [(3_800, 0), (3_880, 0), (3_799, 1), (3_881, 1)])
+def test_a_set_of_4000_costs_3800_to_3880(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], price: int, status: int
+) -> None:
+    text = (EXAMPLES / "tea-subscription" / "catalog.jsonl").read_text(encoding="utf-8")
+    old = '"items": ["honey", "strainer", "mug"], "price": 3880'
+    assert text.count(old) == 1
+    file = tmp_path / "catalog.jsonl"
+    file.write_text(text.replace(old, old.replace("3880", str(price))), encoding="utf-8")
+    assert run_check(EXAMPLES / "tea-subscription" / "rules", catalog=file) == status
+    said = capsys.readouterr().err
+    assert ("give it a price from 3800 to 3880" in said) == bool(status), said
+
+
+@pytest.mark.covers("B12b")
+@pytest.mark.parametrize("part", ["price", "effort", "payback"])
+def test_a_sales_talk_says_price_effort_and_payback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], part: str
+) -> None:
+    shelf = Shelf("office-supplies", tmp_path)
+    text = (shelf.folder / "leases.yaml").read_text(encoding="utf-8")
+    (line,) = [each for each in text.splitlines() if each.startswith(f"        {part}: ")]
+    shelf.change("leases.yaml", f"{line}\n", "")
+    refused(shelf, capsys, f"leases.yaml:31:7: {part} is missing")
+
+
+@pytest.mark.covers("B12b")
+def test_a_sales_talk_without_any_worth_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shelf = Shelf("office-supplies", tmp_path)
+    text = (shelf.folder / "leases.yaml").read_text(encoding="utf-8")
+    start, end = text.index("      worth:\n"), text.rindex("    reason:\n")
+    shelf.change("leases.yaml", text[start:end], "")
     assert run_check(shelf.folder) == 1
-    assert "plans.yaml:79:7: en is missing" in capsys.readouterr().err
+    (fault,) = capsys.readouterr().err.splitlines()
+    assert "says what it is worth" in fault

@@ -142,3 +142,14 @@ def test_an_up_sell_is_refused_unless_rule_or_book_asks_for_realised_value() -> 
 def test_a_down_sell_answers_hesitation() -> None:
     assert "hesitation" in messages({"kind": "down_sell"})[0]
     assert one(kind="down_sell", on="checkout.plan_left").kind == "down_sell"
+
+
+def test_a_key_that_is_wrong_is_named_once_and_not_asked_for_again() -> None:
+    rule = {"kind": "up_sell", "message": {"benefit": {"ja": "あ"}}}
+    assert messages({**rule, "gate": {"value_realised": True}}) == ["en is missing"]
+    told = {"benefit": {"ja": "あ", "en": "a"}}
+    bad_gate = {"kind": "up_sell", "message": told, "gate": {"value_realised": False}}
+    assert len(messages(bad_gate)) == 1
+    assert len(messages({"kind": "up_sell", "message": told}, gate={"value_realised": False})) == 1
+    # Another rule's faults, and others of the same rule, are told beside it.
+    assert len(messages({**rule, "when": "nobody.knows"})) == 3

@@ -93,11 +93,13 @@ def status(hits: int, count: int) -> str:
     return status_of(Share(hits, count)).status
 
 
+@pytest.mark.covers("B11")
 def test_one_offer_too_few_says_nothing_about_a_rule() -> None:
     assert status(0, OFFERS_MIN - 1) == "INSUFFICIENT"
     assert status(0, OFFERS_MIN) == "REVIEW"
 
 
+@pytest.mark.covers("B11")
 def test_the_last_acceptance_that_leaves_the_upper_end_under_seven_percent_is_review() -> None:
     hits = max(h for h in range(1000) if wilson(Share(h, 1000)).high < 0.07)
     assert hits == 54  # (0.07 - 0.054) / sqrt(0.07 * 0.93 / 1000) = 1.98 > 1.96; with 55: 1.86
@@ -105,6 +107,7 @@ def test_the_last_acceptance_that_leaves_the_upper_end_under_seven_percent_is_re
     assert status(hits + 1, 1000) == "NORMAL"
 
 
+@pytest.mark.covers("B11")
 def test_ten_percent_is_strong_and_one_acceptance_less_is_normal() -> None:
     assert status(70, 1000) == "NORMAL"
     assert status(99, 1000) == "NORMAL"
@@ -112,6 +115,7 @@ def test_ten_percent_is_strong_and_one_acceptance_less_is_normal() -> None:
     assert status(200, 1000) == "STRONG"
 
 
+@pytest.mark.covers("B11")
 def test_only_a_lower_end_over_twenty_percent_asks_to_check_the_tracking() -> None:
     hits = min(h for h in range(1000) if wilson(Share(h, 1000)).low > 0.20)
     assert hits == 225  # (0.225 - 0.2) / sqrt(0.2 * 0.8 / 1000) = 1.98 > 1.96; with 224: 1.90

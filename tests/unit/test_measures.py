@@ -123,7 +123,7 @@ LEFT = """(case when exists (select 1 from event e where e.who = b.who and e.typ
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", RECOUNTS)
-@pytest.mark.covers("A12f", "B16k")
+@pytest.mark.covers("A12f", "A13d", "B16k")
 def test_measures_of_a_shop_equal_a_recount_of_the_raw_events(
     name: str, seed: int, tmp_path: Path
 ) -> None:
@@ -381,12 +381,14 @@ def test_a_downsell_that_lowers_the_total_of_a_stay_raises_an_alert(tmp_path: Pa
     assert any(alert.startswith("room-only: a stay brings 1600 less") for alert in body["alerts"])
 
 
+@pytest.mark.covers("A15c")
 def test_a_lower_price_that_keeps_the_total_of_a_stay_raises_none(tmp_path: Path) -> None:
     body = downsold(40, 40, 8_000, 2_500).report(tmp_path)
     assert [guard["state"] for guard in body["guards"]] == ["ok"]
     assert not any("room-only" in alert for alert in body["alerts"])
 
 
+@pytest.mark.covers("A15c")
 def test_a_total_one_yen_lower_is_watched_and_no_alert(tmp_path: Path) -> None:
     body = downsold(40, 40, 8_000, 2_499).report(tmp_path)
     assert [guard["state"] for guard in body["guards"]] == ["watch"]

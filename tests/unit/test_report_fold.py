@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -86,6 +87,7 @@ def timed(found: list[Move]) -> list[tuple[int, Move]]:
     return result
 
 
+@pytest.mark.covers("B10")
 @given(moves)
 @settings(max_examples=300, deadline=None)
 def test_every_offer_of_any_log_ends_exactly_once_and_weeks_add_up(found: list[Move]) -> None:

@@ -136,6 +136,16 @@ def test_a_rule_that_must_not_offer(tmp_path: Path) -> None:
     assert lines(result) == ["must not offer: 2026-03-02 11:00:00 left offered chair x1 at 12000"]
 
 
+def test_an_event_may_name_the_offer_of_a_timer_due_right_then(tmp_path: Path) -> None:
+    taken = {"at": "60m", "event": "purchase.completed", "items": ["chair"], "offers": ["left"]}
+    holds = ["customer.offers_accepted == 1"]
+    assert run(tmp_path, given=[CHAIR, taken], rules=["left"], expect=[LEFT], holds=holds).passed
+    early = {**taken, "at": "59m59s"}
+    write(tmp_path, {"given": [CHAIR, early], "never": ["left"]})
+    ((result,), _) = results(tmp_path)
+    assert "left has offered customer-1 nothing so far" in str(result.faults)
+
+
 def test_expectations_may_be_about_some_rules_only(tmp_path: Path) -> None:
     assert run(tmp_path, given=[CHAIR], rules=["left"], expect=[LEFT]).passed
 
