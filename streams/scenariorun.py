@@ -33,11 +33,13 @@ CUSTOMER = "customer-1"
 
 @dataclass(slots=True)
 class Result:
-    """What came of one scenario: nothing in either list when it holds."""
+    """What came of one scenario: no differences and no faults when it holds; ``seen`` are all its
+    decisions."""
 
     scenario: Scenario
     differences: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
@@ -50,6 +52,7 @@ def run_scenario(book: Book, scenario: Scenario) -> Result:
     result = Result(scenario)
     try:
         run = _Run(book, scenario)
+        result.seen = run.seen
         run.play()
         expected = run.expected()
         never = _known_rules(scenario, book)
