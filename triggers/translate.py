@@ -12,10 +12,9 @@ from typing import Any
 from triggers.celast import Node
 from triggers.context import Context
 from triggers.errors import EvalError
-from triggers.fields import Item
+from triggers.lines import LINES, MISSING, of_line
 from triggers.names import Function, Variable
 from triggers.quantifiers import over_any, over_lines, quantifier_of
-from triggers.state import Line
 
 Locals = dict[str, Any] | None
 Eval = Callable[[Context, Locals], Any]
@@ -186,11 +185,11 @@ class Translator:
     def select(self, node: Node) -> Eval:
         """A field of a map or of a line; ``has()`` on it."""
         operand = self._operand(node.args[0])
-        name, missing = node.name, _MISSING
+        name, missing = node.name, MISSING
 
         def field(ctx: Context, local: Locals) -> Any:
             value = operand(ctx, local)
-            found = value.get(name, missing) if isinstance(value, dict) else _of_line(value, name)
+            found = value.get(name, missing) if isinstance(value, dict) else of_line(value, name)
             if found is missing:
                 raise EvalError(f"no such key: {name}")
             return found
@@ -199,9 +198,9 @@ class Translator:
             value = operand(ctx, local)
             if isinstance(value, dict):
                 return name in value
-            if not isinstance(value, _LINES):
+            if not isinstance(value, LINES):
                 raise EvalError("no fields here")
-            return _of_line(value, name) is not missing
+            return of_line(value, name) is not missing
 
         return has if node.test_only else field
 
@@ -403,18 +402,6 @@ def _refuse_mixture(nodes: Sequence[Node]) -> None:
     kinds = {node.type for node in nodes}
     if "dyn" in kinds and len(kinds) > 1:
         raise Untranslated("a mixture with dyn")
-
-
-_MISSING: Any = object()
-
-
-_LINES = (Line, Item)
-
-
-def _of_line(value: Any, name: str) -> Any:
-    """A field of a cart's or order's line; a missing category is empty."""
-    found = getattr(value, name, _MISSING) if isinstance(value, _LINES) else _MISSING
-    return "" if found is None else found
 
 
 _SPECIAL: dict[str, Callable[[Translator, Node], Eval]] = {
