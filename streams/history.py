@@ -3,16 +3,14 @@
 import gzip
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from triggers.events import CATALOG, EVENT_TYPES, TOPICS, EventType
+from triggers.rfc3339 import rfc3339_ms
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 _RANKS = {topic: rank for rank, topic in enumerate((CATALOG, *TOPICS))}
 _RANK_BY_TYPE = {kind.name: _RANKS[kind.topic] for kind in EVENT_TYPES.values()}
 _UNKNOWN_RANK = len(_RANKS)
@@ -34,7 +32,7 @@ class Line(NamedTuple):
 class _Head(msgspec.Struct, gc=False):
     """What ordering needs of an event."""
 
-    time: datetime
+    time: str
     type: str
 
 
@@ -60,9 +58,10 @@ def _read(path: Path, index: int, ranks: Mapping[str, int]) -> Iterator[Line]:
         rank = _UNKNOWN_RANK
         try:
             head = _head(value)
-            if head.time.tzinfo is not None:
+            time_ms = rfc3339_ms(head.time)
+            if time_ms is not None:
                 # Inside a file the order of lines is kept even where times go back.
-                at_ms = max(at_ms, (head.time - _EPOCH) // _MILLISECOND)
+                at_ms = max(at_ms, time_ms)
             rank = ranks.get(head.type, _UNKNOWN_RANK)
         except (msgspec.DecodeError, UnicodeDecodeError):
             pass  # the door will say what is wrong with it, at the time of the line before

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from triggers.catalog import UNKNOWN, Catalog, Entry, Product
+from triggers.catalog import UNKNOWN, Catalog, Entry, Product, Ranked
 
 
 @dataclass(slots=True)
@@ -105,6 +105,15 @@ class Kinds:
             or family in self._only_families
             or category in self._only_categories
         )
+
+
+def partners(sku: str, catalog: Catalog) -> Ranked:
+    """The complements of one product, by weight, without those of its own kind."""
+
+    def find(sku: str, _: str) -> Ranked:
+        return list(unlike(catalog.related(sku, "complement"), sku, catalog))
+
+    return catalog.remembered(sku, "partner", find)
 
 
 def unlike(ranked: Iterable[Entry], value: Any, catalog: Catalog) -> Iterable[Entry]:

@@ -4,6 +4,7 @@ One writer applies records in offset order; readers see a consistent catalogue b
 their batches. ``version`` counts the records that were applied.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,15 +99,21 @@ class Catalog:
 
     def related(self, sku: str, relation: str) -> Ranked:
         """Other products that ``sku`` relates to in one way; the list is not to be changed."""
-        found = self._known.get((sku, relation))
+        return self.remembered(sku, relation, self._related)
+
+    def _related(self, sku: str, relation: str) -> Ranked:
+        edges = {} if sku in self._removed else self._relations.get(sku, {})
+        chosen = [e for e in edges.values() if e.relation == relation and e.to != sku]
+        pairs = ((self.product(edge.to), edge.weight) for edge in chosen)
+        return sorted((-w, product.sku, product) for product, w in pairs if product)
+
+    def remembered(self, sku: str, what: str, find: Callable[[str, str], Ranked]) -> Ranked:
+        """What ``find`` answers of a sku, computed once until the catalogue changes."""
+        found = self._known.get((sku, what))
         if found is None:
-            edges = {} if sku in self._removed else self._relations.get(sku, {})
-            chosen = [e for e in edges.values() if e.relation == relation and e.to != sku]
-            pairs = ((self.product(edge.to), edge.weight) for edge in chosen)
-            found = sorted((-w, product.sku, product) for product, w in pairs if product)
             if len(self._known) >= _KNOWN_MAX:
                 self._known.clear()
-            self._known[sku, relation] = found
+            found = self._known[sku, what] = find(sku, what)
         return found
 
     def related_skus(self) -> list[str]:

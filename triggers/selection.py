@@ -7,7 +7,7 @@ from typing import Any
 from triggers.before import Before
 from triggers.book import Pick, Price, Rule
 from triggers.bundles import pick_bundle
-from triggers.candidates import Candidate, Picked, skus_of, unlike
+from triggers.candidates import Candidate, Picked, partners, skus_of, unlike
 from triggers.catalog import Catalog, Entry, Product, Ranked
 from triggers.context import Context
 from triggers.extras import both, shown
@@ -52,12 +52,9 @@ def _named(rule: Rule, ctx: Context) -> Any:
 def _complements_of(rule: Rule, ctx: Context, notes: list[str]) -> Iterable[Entry]:
     named = _named(rule, ctx)
     skus = skus_of(named)
-    found: Iterable[Entry]
-    if len(skus) == 1:
-        found = ctx.catalog.related(skus[0], "complement")
-    else:
-        found = best_complements(ctx.catalog, skus)
-    return unlike(found, named, ctx.catalog)
+    if len(skus) == 1 and ctx.catalog.product(skus[0]) is not None:
+        return partners(skus[0], ctx.catalog)
+    return unlike(best_complements(ctx.catalog, skus), named, ctx.catalog)
 
 
 def _entries(pick: Pick, ctx: Context) -> list[Any]:
