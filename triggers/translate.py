@@ -10,6 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from triggers.celast import Node
+from triggers.celvalues import (
+    checked,
+    div,
+    equal,
+    float_div,
+    index_list,
+    index_map,
+    mod,
+    to_int,
+)
 from triggers.context import Context
 from triggers.errors import EvalError
 from triggers.lines import LINES, MISSING, of_line
@@ -20,90 +30,30 @@ Locals = dict[str, Any] | None
 Eval = Callable[[Context, Locals], Any]
 
 PRESENT = "present"
-_INT_MAX, _INT_MIN = 2**63 - 1, -(2**63)
 
 
 class Untranslated(Exception):  # noqa: N818 - no error: the library takes over
     """This expression holds something that is left to the library."""
 
 
-def _checked(value: int) -> int:
-    if value > _INT_MAX or value < _INT_MIN:
-        raise EvalError("integer overflow")
-    return value
-
-
-def _div(left: int, right: int) -> int:
-    if right == 0:
-        raise EvalError("division by zero")
-    quotient = abs(left) // abs(right)
-    return _checked(quotient if (left < 0) == (right < 0) else -quotient)
-
-
-def _mod(left: int, right: int) -> int:
-    if right == 0:
-        raise EvalError("modulus by zero")
-    return left - right * _div(left, right) if right != -1 else 0
-
-
-def _float_div(left: float, right: float) -> float:
-    if right == 0:
-        if left == 0 or left != left:
-            return float("nan")
-        negative = (left < 0) != (str(right)[0] == "-")
-        return float("-inf") if negative else float("inf")
-    return left / right
-
-
-def equal(left: Any, right: Any) -> bool:
-    """CEL's equality: a bool equals no number, lists compare element by element."""
-    if isinstance(left, bool) is not isinstance(right, bool):
-        return False
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(equal, left, right))
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(equal(left[k], right[k]) for k in left)
-    if {type(left), type(right)} == {int, float}:
-        return float(left) == float(right)  # as the library does, not exactly as Python would
-    return bool(left == right)
-
-
-def _index_list(values: list[Any], index: int) -> Any:
-    if not 0 <= index < len(values):
-        raise EvalError("index out of bounds")
-    return values[index]
-
-
-def _index_map(values: Mapping[Any, Any], key: Any) -> Any:
-    if key not in values:
-        raise EvalError("no such key")
-    return values[key]
-
-
-def _to_int(value: float) -> int:
-    if value != value or not -(2.0**63) < value < 2.0**63:
-        raise EvalError("double is out of the range of int")
-    return int(value)
-
-
 #: Overload of the checker -> what it does. Operands have the overload's types.
 _BINARY: dict[str, Callable[[Any, Any], Any]] = {
-    "add_int64": lambda a, b: _checked(a + b),
-    "subtract_int64": lambda a, b: _checked(a - b),
-    "multiply_int64": lambda a, b: _checked(a * b),
-    "divide_int64": _div,
-    "modulo_int64": _mod,
+    "add_int64": lambda a, b: checked(a + b),
+    "subtract_int64": lambda a, b: checked(a - b),
+    "multiply_int64": lambda a, b: checked(a * b),
+    "divide_int64": div,
+    "modulo_int64": mod,
     "add_double": lambda a, b: a + b,
     "subtract_double": lambda a, b: a - b,
     "multiply_double": lambda a, b: a * b,
-    "divide_double": _float_div,
+    "divide_double": float_div,
     "add_string": lambda a, b: a + b,
     "add_list": lambda a, b: [*a, *b],
     "starts_with_string": lambda a, b: a.startswith(b),
     "ends_with_string": lambda a, b: a.endswith(b),
     "contains_string": lambda a, b: b in a,
-    "index_list": _index_list,
-    "index_map": _index_map,
+    "index_list": index_list,
+    "index_map": index_map,
 }
 for _kind in ("int64", "double", "string"):
     _BINARY[f"less_{_kind}"] = lambda a, b: a < b
@@ -130,7 +80,7 @@ def _at_run_time(work: Callable[[Any, Any], Any], overload: str) -> Callable[[An
 
 
 _UNARY: dict[str, Callable[[Any], Any]] = {
-    "negate_int64": lambda a: _checked(-a),
+    "negate_int64": lambda a: checked(-a),
     "negate_double": lambda a: -a,
     "size_string": len,
     "string_size": len,
@@ -139,7 +89,7 @@ _UNARY: dict[str, Callable[[Any], Any]] = {
     "size_map": len,
     "map_size": len,
     "int64_to_double": float,
-    "double_to_int64": _to_int,
+    "double_to_int64": to_int,
     "int64_to_string": str,
 }
 _PLAIN = frozenset({"int", "string", "bool", "double"})
