@@ -1,14 +1,14 @@
 """What gates look at: the customer as it was before the event.
 
 Appliers replace what stands here instead of changing it in place, so taking it is a matter of
-keeping references; what an event cannot change is read when a gate asks for it.
+keeping references; what an event cannot change is read when a gate asks for it. Owned skus are
+many and change in place: they are copied where a rule that answers the event looks at them.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from triggers.context import Context
-from triggers.facts import CHANGES_OWNED
 from triggers.state import Customer
 
 _NO_LINES: Mapping[str, Any] = {}
@@ -19,13 +19,13 @@ class Before:
 
     __slots__ = ("_customer", "_lines", "_owned", "consents", "zone")
 
-    def __init__(self, customer: Customer, event_type: str, data: Any, zone: str) -> None:
+    def __init__(self, customer: Customer, data: Any, zone: str) -> None:
         """``zone`` is the book's, for customers who have told none."""
         now = customer.now
         self.consents = now.consents
         self.zone = now.timezone or zone
         self._customer = customer
-        self._owned = customer.owned if event_type in CHANGES_OWNED else None
+        self._owned: dict[str, int] | None = None
         self._lines: Mapping[str, Any] | None = None
         cart_id = getattr(data, "cart_id", None)
         if cart_id:
@@ -33,6 +33,10 @@ class Before:
             for cart in now.carts:
                 if cart.cart_id == cart_id:
                     self._lines = cart.lines
+
+    def keep_owned(self) -> None:
+        """Keep the skus that are owned now, before the event changes them."""
+        self._owned = dict(self._customer.owned)
 
     @property
     def owned(self) -> Mapping[str, int]:

@@ -25,6 +25,12 @@ SALES = frozenset({"cross_sell", "up_sell", "down_sell"})
 KINDS = SALES | {"follow_up"}
 
 
+#: Picks that offer again what the customer has or wants: ownership does not matter to them.
+IGNORES_OWNERSHIP = frozenset({"same", "sku", "replenishes", "none", "perk"})
+#: Events after which a customer may own other skus.
+CHANGES_OWNED = frozenset({"purchase.completed", "purchase.refunded", "purchase.cancelled"})
+
+
 class Mode(StrEnum):
     """When a rule decides: at the event, or by a timer that the event arms."""
 
@@ -199,7 +205,8 @@ class Book:
     ``by_session`` whether one counts those of a session. ``custom`` are the event types that it
     declares. ``allowed`` may lie outside the bounds of prices; ``warnings`` are what ``check``
     says of a book without faults. ``sales_wait`` names the rules whose pending timers hold sales
-    back, ``sales_wait_for`` the events that arm them.
+    back, ``sales_wait_for`` the events that arm them. ``looks_at_owned`` are the events that change
+    what a customer owns, where a rule that answers at once passes over what they owned before.
     """
 
     name: str
@@ -226,6 +233,7 @@ class Book:
     warnings: tuple["Fault", ...] = ()
     sales_wait: frozenset[str] = frozenset()
     sales_wait_for: frozenset[str] = frozenset()
+    looks_at_owned: frozenset[str] = frozenset()
 
 
 def make_book(
@@ -261,6 +269,7 @@ def make_book(
             for event_type, rules in by_event.items()
         }
 
+    immediate = half(timed=False)
     return Book(
         name=name,
         timezone=timezone,
@@ -270,7 +279,7 @@ def make_book(
         limits=limits,
         quiet_hours=quiet_hours,
         by_event=by_event,
-        immediate=half(timed=False),
+        immediate=immediate,
         timed=half(timed=True),
         cancels=cancels,
         withdraws=index(lambda rule: rule.withdraw_on),
@@ -279,8 +288,18 @@ def make_book(
         recall_ms=max(map(_recall_ms, ordered), default=0),
         sales_wait=frozenset(rule.id for rule in ordered if rule.sales_wait),
         sales_wait_for=frozenset(kind for rule in ordered if rule.sales_wait for kind in rule.on),
+        looks_at_owned=frozenset(
+            kind
+            for kind in CHANGES_OWNED
+            if any(_passes_over_owned(rule) for rule, _ in immediate.get(kind, ()))
+        ),
         by_session=any(not f.window_ms for rule in ordered for f in rule.gate.fatigue),
     )
+
+
+def _passes_over_owned(rule: Rule) -> bool:
+    every = (rule, *(variant for _, variant in rule.variants))
+    return any(each.pick.kind not in IGNORES_OWNERSHIP for each in every)
 
 
 def _recall_ms(rule: Rule) -> int:

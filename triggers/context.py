@@ -95,11 +95,7 @@ class Context:
     def order(self) -> Order:
         """The order of the event."""
         wanted = getattr(self.event, "order_id", "")
-        if wanted:
-            for order in reversed(self.customer.orders):
-                if order.order_id == wanted:
-                    return order
-        return _NO_ORDER
+        return self.customer.orders.get(wanted, _NO_ORDER) if wanted else _NO_ORDER
 
     @property
     def contract(self) -> Contract:
@@ -163,7 +159,7 @@ def _families(ctx: Context, skus: Iterable[str]) -> list[str]:
 def _recent(ctx: Context) -> list[Order]:
     since = ctx.at - 30 * DAY_MS
     found = []
-    for order in reversed(ctx.customer.orders):  # the latest first: most are older
+    for order in reversed(ctx.customer.orders.values()):  # the latest first: most are older
         if order.at <= since:
             break
         if not order.void:

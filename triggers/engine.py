@@ -73,7 +73,7 @@ def step(
         return out
     now.gone = ""
     timed = book.timed.get(kind)  # None: no rule listens to such events
-    before = None if timed is None else Before(customer, kind, data, book.timezone)
+    before = None if timed is None else _before(customer, event, book)
     for teach in book.learning.get(kind, ()):
         out.learnt += teach(customer, data, at, catalog)
     applier = APPLIERS.get(kind)
@@ -94,6 +94,13 @@ def step(
     if timed is not None and before is not None and answered:
         _answer(event, Context(data, kind, customer, at, book, catalog), before, out)
     return out
+
+
+def _before(customer: Customer, event: Event, book: Book) -> Before:
+    before = Before(customer, event.data, book.timezone)
+    if event.type in book.looks_at_owned:
+        before.keep_owned()
+    return before
 
 
 def _answer(event: Event, ctx: Context, before: Before, out: Step) -> None:
@@ -248,7 +255,7 @@ def _fire(
         return
     if rule.pause is not None and _rests(rule, ctx, out):
         return
-    before = Before(customer, timer.event_type, data, book.timezone)
+    before = Before(customer, data, book.timezone)
     occurrence = occur(rule, ctx, before, trigger, timer.about, timer.origin_ms)
     if clear(occurrence, ctx, out, put_off_before=timer.deferred):
         answer(occurrence, ctx, out)

@@ -156,7 +156,7 @@ def _judge(rule: Rule, world: _World, known: Known, about: str, origin_ms: int) 
     if rule.pause is not None and paused(ctx.catalog.learned, rule.id, rule.pause, ctx.at):
         answer.verdict = "rests"
         return answer
-    before = Before(world.customer, known.type, known.data, world.book.timezone)
+    before = Before(world.customer, known.data, world.book.timezone)
     trigger = Trigger(known.type, known.id, known.source)
     occurrence = occur(rule, ctx, before, trigger, about, min(origin_ms, ctx.at))
     answer.items = _items(occurrence)
@@ -202,5 +202,5 @@ def _arms(rule: Rule, world: _World, known: Known, about: str) -> Answer:
 
 
 def _case(rule: Rule, ctx: Context, known: Known, about: str, world: _World) -> Any:
-    before = Before(world.customer, known.type, known.data, world.book.timezone)
+    before = Before(world.customer, known.data, world.book.timezone)
     return occur(rule, ctx, before, Trigger(known.type, known.id, known.source), about, ctx.at).case

@@ -1,8 +1,8 @@
 """How each event changes a customer's document: one table, event type to applier.
 
 Appliers get the customer, the payload, the decision time in ms and the catalogue. They replace
-what readers may hold (cart lines, consents, owned skus) instead of changing it in place, so that
-gates can look at the state before the event.
+what readers may hold (cart lines, consents) instead of changing it in place, so that gates can
+look at the state before the event; owned skus are kept for them where a rule looks at those.
 """
 
 from collections.abc import Callable
@@ -113,9 +113,8 @@ def _purchase(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
     if data.cart_id:
         now.carts = [cart for cart in now.carts if cart.cart_id != data.cart_id]
     order_id = data.order_id
-    for known in orders:
-        if known.order_id == order_id:
-            return  # a second event about a known order changes no count
+    if order_id in orders:
+        return  # a second event about a known order changes no count
     lines = [_line(item, item.quantity) for item in data.items]
     order = Order(
         order_id,
@@ -126,16 +125,19 @@ def _purchase(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
         _margin_micro(lines, catalog),
         pack_lines(lines[:MAX_ORDER_LINES]),
     )
-    customer.replace("orders", [*orders, order][-MAX_ORDERS:])
+    orders[order_id] = order
+    if len(orders) > MAX_ORDERS:
+        del orders[next(iter(orders))]
+    customer.touch("orders")
     _count(customer, order, 1)
     now.first_order_at = now.first_order_at or at
     now.last_order_at = at
-    owned = dict(customer.owned)
+    owned = customer.owned
     for sku in dict.fromkeys([line.sku for line in lines[:MAX_ORDER_LINES]]):
         owned[sku] = owned.pop(sku, 0) + 1
     while len(owned) > MAX_OWNED:
         del owned[next(iter(owned))]
-    customer.replace("owned", owned)
+    customer.touch("owned")
 
 
 def _margin_micro(lines: list[Line], catalog: Catalog) -> int:
@@ -166,12 +168,9 @@ def _margin_back(order: Order) -> int:
 
 def _given_back(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
     orders = customer.orders
-    index = next(
-        (i for i, o in enumerate(orders) if o.order_id == data.order_id and not o.void), None
-    )
-    if index is None:
+    order = orders.get(data.order_id)
+    if order is None or order.void:
         return  # unknown, forgotten or already given back
-    order = orders[index]
     _count(customer, order, -1)
     whole = data.total is None or order.refunded + data.total >= order.total
     refunded = order.total if whole else order.refunded + data.total
@@ -186,18 +185,19 @@ def _given_back(customer: Customer, data: Any, at: int, catalog: Catalog) -> Non
         refunded,
         whole,
     )
-    customer.replace("orders", [*orders[:index], changed, *orders[index + 1 :]])
+    orders[order.order_id] = changed
+    customer.touch("orders")
     if not whole:
         _count(customer, changed, 1)
         return
-    owned = dict(customer.owned)
+    owned = customer.owned
     for sku in {line.sku for line in order.lines}:
         if owned.get(sku, 0) <= 1:
             owned.pop(sku, None)
         else:
             owned[sku] -= 1
-    customer.replace("owned", owned)
-    live = [known.at for known in customer.orders if not known.void]
+    customer.touch("owned")
+    live = [known.at for known in orders.values() if not known.void]
     if customer.now.orders == len(live):  # nothing forgotten: the first order is known
         customer.now.first_order_at = min(live, default=0)
         customer.now.last_order_at = max(live, default=0)
@@ -263,9 +263,6 @@ def _bounded(consents: dict[str, bool]) -> dict[str, bool]:
         del consents[granted]
     return consents
 
-
-#: Events after which a customer may own other skus.
-CHANGES_OWNED = frozenset({"purchase.completed", "purchase.refunded", "purchase.cancelled"})
 
 APPLIERS: dict[str, Applier] = {
     "cart.item_added": _item_added,

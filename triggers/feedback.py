@@ -47,7 +47,7 @@ def close(customer: Customer, made: Made, fate: str, at: int) -> None:
 def expire(customer: Customer, at: int, note: Note) -> None:
     """End the offers that have run out by ``at``, at the instants at which they did."""
     for made in customer.offers.made:
-        if made.open and made.until < at:
+        if not made.fate and made.until < at:
             close(customer, made, EXPIRED, made.until)
             note("offer_expired")
 

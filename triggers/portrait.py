@@ -35,7 +35,7 @@ def _lines(lines: Iterable[Line]) -> list[dict[str, Any]]:
 def state(customer: Customer) -> dict[str, Any]:
     """What carts, orders, usage, support, contracts and views say, the latest first."""
     now, history = customer.now, customer.history
-    orders = customer.orders[: -_ORDERS_MAX - 1 : -1]
+    orders = list(customer.orders.values())[: -_ORDERS_MAX - 1 : -1]
     return {
         "seen_at": _at(now.seen_at),
         "decided_at": _at(now.at),

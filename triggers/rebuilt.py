@@ -34,7 +34,7 @@ def _carts(customer: Customer) -> Iterator[tuple[str, Any, int]]:
 
 
 def _orders(customer: Customer) -> Iterator[tuple[str, Any, int]]:
-    for order in customer.orders[-1:]:
+    for order in list(customer.orders.values())[-1:]:
         items = [_item(line) for line in order.lines]
         cart_id, coupon_total = order.cart_id or None, order.coupon_total or None
         data = p.PurchaseCompleted(

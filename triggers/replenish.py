@@ -30,7 +30,7 @@ def refills(skus: list[str], ctx: "Context") -> Ranked:
 def _supply(ctx: "Context", sku: str) -> tuple[int, int] | None:
     """When the last order that filled up came, and how many units; None when there is none."""
     fills = {to for _, to, _ in ctx.catalog.related(sku, _REPLENISHES)}
-    for order in reversed(ctx.customer.orders):
+    for order in reversed(ctx.customer.orders.values()):
         if order.void:
             continue
         lines = order.lines

@@ -5,7 +5,7 @@ from heapq import merge
 from typing import Any
 
 from triggers.before import Before
-from triggers.book import Pick, Price, Rule
+from triggers.book import IGNORES_OWNERSHIP, Pick, Price, Rule
 from triggers.bundles import pick_bundle
 from triggers.candidates import Candidate, Picked, partners, skus_of, unlike
 from triggers.catalog import Catalog, Entry, Product, Ranked
@@ -15,9 +15,6 @@ from triggers.ladders import tiers
 from triggers.modules import held_beyond_orders, next_modules, pains
 from triggers.replenish import refills
 from triggers.together import together
-
-#: Picks that offer again what the customer has or wants: ownership does not matter to them.
-_IGNORES_OWNERSHIP = frozenset({"same", "sku", "replenishes", "none"})
 
 
 def complements(catalog: Catalog, skus: list[str]) -> Ranked:
@@ -202,7 +199,7 @@ def _story(rule: Rule, to: str, ctx: Context) -> dict[str, str]:
 def _choose(rule: Rule, candidates: Iterable[Entry], ctx: Context, before: Before) -> Picked:
     kind = rule.pick.kind
     held: tuple[Container[str], ...] = ()
-    if kind not in _IGNORES_OWNERSHIP:
+    if kind not in IGNORES_OWNERSHIP:
         held = (before.owned, before.cart(ctx))
         if kind in _BY_CONTRACT:
             held = (*held, held_beyond_orders(ctx))

@@ -237,7 +237,7 @@ class Meter(msgspec.Struct, array_like=True, gc=False):
 
 PARTS: dict[str, tuple[str, type]] = {
     "now": ("n", Now),
-    "orders": ("o", list[Order]),
+    "orders": ("o", dict[str, Order]),
     "owned": ("w", dict[str, int]),
     "offers": ("f", Offers),
     "marks": ("m", dict[str, int]),
@@ -255,8 +255,8 @@ _DECODE: dict[str, Any] = {
     name: msgspec.msgpack.Decoder(kind).decode for name, (_, kind) in PARTS.items()
 }
 _STRUCTS = frozenset({"armed", "history", "offers"})
-_FRESH = {name: (list if name in ("orders", "held") else kind) for name, (_, kind) in PARTS.items()}
-_FRESH |= {"owned": dict, "marks": dict, "bars": dict, "usage": dict}
+_FRESH = {name: (list if name == "held" else kind) for name, (_, kind) in PARTS.items()}
+_FRESH |= {"orders": dict, "owned": dict, "marks": dict, "bars": dict, "usage": dict}
 _EMPTY_STRUCTS = {name: _FRESH[name]() for name in _STRUCTS}
 _unpack_lines = msgspec.msgpack.Decoder(list[Line]).decode
 
@@ -308,8 +308,8 @@ class Customer:
         self._changed.add(name)
 
     @property
-    def orders(self) -> list[Order]:
-        """The last orders, oldest first."""
+    def orders(self) -> dict[str, Order]:
+        """The last orders by their ids, oldest first."""
         return self.part("orders")  # type: ignore[no-any-return]
 
     @property
