@@ -8,9 +8,9 @@ from pathlib import Path
 from zlib import crc32
 
 from benchmarks.cluster import read_topic
-from streams.backtest import Replay
 from streams.codec import LineDoor
 from streams.history import read_lines
+from streams.replay import Replay
 from streams.rulefiles import load_book
 from streams.settings import Settings
 from streams.store.store import Store

@@ -15,7 +15,6 @@ from typing import Any
 
 import msgspec
 
-from streams.backtest import Replay, apply_line
 from streams.catalog import CatalogReader
 from streams.clock import wall_ms
 from streams.codec import Door
@@ -24,6 +23,7 @@ from streams.explainview import show
 from streams.history import read_lines, topics_of
 from streams.learning import LearnedReader
 from streams.murmur2 import partition_of
+from streams.replay import Replay, apply_line
 from streams.settings import Settings
 from streams.store.errors import StoreError
 from streams.store.store import Store

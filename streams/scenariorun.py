@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from streams.backtest import Replay, apply_line
+from streams.replay import Replay, apply_line
 from streams.scenariodiff import Seen, differences
 from streams.scenariolog import EventWriter, ScenarioFault
 from streams.scenarios import Scenario

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from streams.backtest import Replay, apply_line
 from streams.cli import app
 from streams.history import read_lines, topics_of
+from streams.replay import Replay, apply_line
 from streams.rulefiles import load_book
 
 SHOP = Path(__file__).parents[2] / "examples" / "camera-shop"
