@@ -81,7 +81,9 @@ def run_backtest(
         replay = Replay(book, output.write)
         stretches = Stretches(replay, output.refuse, stretch_lines)
         count = last_ms = 0
-        for line in _up_to(read_lines(events, topics_of(book.custom)), until_ms):
+        for line in _up_to(
+            read_lines(events, topics_of(book.custom), replay.door.decode), until_ms
+        ):
             count += 1
             last_ms = max(last_ms, line.at_ms)
             stretches.add(line)

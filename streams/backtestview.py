@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from streams.backtest import run_backtest
+from streams.collector import calm_collector
 from streams.history import open_lines
 from triggers.book import Book
 from triggers.durations import to_text
@@ -34,6 +35,7 @@ def show_backtest(
     ``as_json``. The figures of the run; with ``before`` they hold ``compare``, each rule's offers
     before and after.
     """
+    calm_collector()
     total = sum(1 for file in files for _ in open_lines(file)) if sys.stderr.isatty() else 0
     with _bar("replaying", total) as progress:
         figures = run_backtest(book, files, out, until, progress)

@@ -2,12 +2,13 @@
 
 import gzip
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
+from triggers.errors import Refused
 from triggers.events import CATALOG, EVENT_TYPES, TOPICS, EventType
 from triggers.rfc3339 import rfc3339_ms
 
@@ -19,7 +20,10 @@ LINE_BYTES_MAX = 300 * 1024
 
 
 class Line(NamedTuple):
-    """One line of a file, in the order in which lines are applied: time, topic, file, number."""
+    """One line of a file, in the order in which lines are applied: time, topic, file, number.
+
+    ``event`` is the decoded line where :func:`read_lines` was given a decoder, or the refusal.
+    """
 
     at_ms: int
     rank: int
@@ -27,6 +31,7 @@ class Line(NamedTuple):
     number: int
     file: str
     value: bytes
+    event: Any = None
 
 
 class _Head(msgspec.Struct, gc=False):
@@ -36,6 +41,8 @@ class _Head(msgspec.Struct, gc=False):
     type: str
 
 
+#: Answers the event of a line, or raises ``Refused``.
+Decode = Callable[[bytes], Any]
 _head = msgspec.json.Decoder(_Head).decode
 
 
@@ -49,23 +56,37 @@ def open_lines(path: Path) -> Iterator[bytes]:
             yield kept.rstrip(b"\r\n")
 
 
-def _read(path: Path, index: int, ranks: Mapping[str, int]) -> Iterator[Line]:
+def _read(
+    path: Path, index: int, ranks: Mapping[str, int], decode: Decode | None
+) -> Iterator[Line]:
     name = str(path)
     at_ms = 0
     for number, value in enumerate(open_lines(path), start=1):
         if not value:
             continue
-        rank = _UNKNOWN_RANK
-        try:
-            head = _head(value)
-            time_ms = rfc3339_ms(head.time)
-            if time_ms is not None:
-                # Inside a file the order of lines is kept even where times go back.
-                at_ms = max(at_ms, time_ms)
-            rank = ranks.get(head.type, _UNKNOWN_RANK)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            pass  # the door will say what is wrong with it, at the time of the line before
-        yield Line(at_ms, rank, index, number, name, value)
+        event = None
+        if decode is not None:
+            try:
+                event = decode(value)
+            except Refused as refused:
+                event = refused
+        if event is None or isinstance(event, Refused):
+            time_ms, kind = _glance(value)
+        else:
+            time_ms, kind = event.time_ms, event.type
+        # Inside a file the order of lines is kept even where times go back.
+        at_ms = max(at_ms, time_ms)
+        yield Line(at_ms, ranks.get(kind, _UNKNOWN_RANK), index, number, name, value, event)
+
+
+def _glance(value: bytes) -> tuple[int, str]:
+    """Time and type as far as they can be told: what is wrong with a line, the door will say, at
+    the time of the line before."""
+    try:
+        head = _head(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return 0, ""
+    return rfc3339_ms(head.time) or 0, head.type
 
 
 def topics_of(custom: Mapping[str, EventType]) -> dict[str, str]:
@@ -73,10 +94,15 @@ def topics_of(custom: Mapping[str, EventType]) -> dict[str, str]:
     return {name: declared.topic for name, declared in custom.items()}
 
 
-def read_lines(paths: Iterable[Path], custom: Mapping[str, str] | None = None) -> Iterator[Line]:
+def read_lines(
+    paths: Iterable[Path],
+    custom: Mapping[str, str] | None = None,
+    decode: Decode | None = None,
+) -> Iterator[Line]:
     """All lines of ``paths``, merged by time; equal times by topic, then file, then line.
 
-    ``custom`` names the topics of types that a rule book declares.
+    ``custom`` names the topics of types that a rule book declares; ``decode`` turns a line into
+    its event on the way, which is cheaper than looking at it twice.
     """
     ranks = {**{name: _RANKS[topic] for name, topic in (custom or {}).items()}, **_RANK_BY_TYPE}
-    return heapq.merge(*(_read(path, index, ranks) for index, path in enumerate(paths)))
+    return heapq.merge(*(_read(path, index, ranks, decode) for index, path in enumerate(paths)))

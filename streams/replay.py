@@ -93,7 +93,9 @@ class Replay:
 
 def apply_line(replay: Replay, line: Line) -> None:
     """Decode one line and apply it, the catalogue's too; raises `Refused`."""
-    event = replay.door.decode(line.value)
+    event = replay.door.decode(line.value) if line.event is None else line.event
+    if isinstance(event, Refused):
+        raise event
     if isinstance(event, CatalogEvent):
         replay.fire(line.at_ms)
         replay.catalog.apply(event.type, event.subject, event.data)

@@ -45,17 +45,16 @@ class Stretches:
         self._refused: list[tuple[int, Refused, Line]] = []  # place in the stretch
 
     def add(self, line: Line) -> None:
-        """Take the next line of the log."""
+        """Take the next line of the log, which is decoded already."""
         if self._size == 1:
             try:
                 apply_line(self._replay, line)
             except Refused as refused:
                 self._refuse(refused, line)
             return
-        try:
-            event = self._replay.door.decode(line.value)
-        except Refused as refused:
-            self._refused.append((len(self._entries), refused, line))
+        event = line.event
+        if isinstance(event, Refused):
+            self._refused.append((len(self._entries), event, line))
             return
         if isinstance(event, CatalogEvent):
             self.end()

@@ -7,7 +7,6 @@ takes over reads on from where the store stands.
 """
 
 import asyncio
-import gc
 import os
 import sys
 from collections.abc import Coroutine
@@ -21,6 +20,7 @@ from streams.app import App, create_app, run_app
 from streams.catalog import CatalogReader
 from streams.clock import make_clock, wall_ms
 from streams.codec import Door
+from streams.collector import calm_collector
 from streams.errors import PreconditionError, StreamsError, UsageError
 from streams.intake import Intake
 from streams.learning import LearnedReader
@@ -106,9 +106,7 @@ class _Worker:
         self._begin(self._guard(learned.follow(), crash), "learned")
         self._begin(self._guard(self._watch_stall(intake), crash), "watchdog")
         self._begin(self._guard(self._watch_rules(world, observer), crash), "rules")
-        gc.collect()
-        gc.freeze()  # the catalogue and the modules stay; collecting them again finds nothing
-        gc.set_threshold(50_000, 20, 50)
+        calm_collector()
         try:
             return await run_app(app)
         finally:
