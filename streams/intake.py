@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from streams.clock import wall_ms
+from streams.failpoints import reach
 from streams.merge import FetchState
 from streams.outbox import Relay, Sender, unpack
 from streams.partition import Partition
@@ -87,6 +88,7 @@ class Intake:
             metas[number] = await store.claim(
                 number, new_token(), generation, settings.partitions, SCHEMA
             )
+        reach("after_claim")
         starts = {
             (topic, number): meta.trimmed.get(topic, 0)
             for number, meta in metas.items()

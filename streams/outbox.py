@@ -16,7 +16,8 @@ from typing import Protocol
 import msgspec
 
 from streams.clock import wall_ms
-from streams.topics import LEARNED
+from streams.failpoints import reach
+from streams.topics import DEAD_LETTERS, LEARNED
 
 #: Entries that wait for acknowledgement before the partition stops taking new records.
 ENTRIES_MAX = 16
@@ -160,6 +161,7 @@ class Relay:
         topics = sorted(by_topic)
         now = wall_ms()
         started = time.perf_counter()
+        reach("before_publish")
         answers = await asyncio.gather(
             *(
                 self._sender.send_batch(
@@ -170,6 +172,9 @@ class Relay:
                 for topic in topics
             )
         )
+        reach("after_publish_before_ack")
+        if DEAD_LETTERS in by_topic:
+            reach("after_dlq_before_offset")
         took_s = time.perf_counter() - started
         for topic, acked in zip(topics, answers, strict=True):
             if acked.next_offset >= 0:

@@ -13,6 +13,7 @@ from zlib import crc32
 
 from streams.clock import wall_ms
 from streams.deadletters import dead_letter
+from streams.failpoints import reach
 from streams.learning import Learner
 from streams.merge import FetchState, Merge
 from streams.outbox import Outgoing, Relay, pack
@@ -336,7 +337,9 @@ class Partition:
             trimmed=dict(relay.offsets) if trim_to is not None else {},
         )
         started = time.perf_counter()
+        reach("before_fcall")
         await world.store.apply(self.number, batch)
+        reach("after_fcall")
         took_s = time.perf_counter() - started
         if trim_to is not None:
             relay.trimmed = trim_to
@@ -360,6 +363,7 @@ class Partition:
         relay = self.relay
         if relay.done > relay.trimmed:
             done = relay.done
+            reach("before_trim")
             await self._world.store.trim(self.number, self._token, done, dict(relay.offsets))
             relay.trimmed = done
 

@@ -17,6 +17,7 @@ from pydantic import Field, SecretStr, StringConstraints, ValidationError, model
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streams.errors import SettingsError
+from streams.failpoints import parse_failpoint
 
 #: A bearer token holds at least 128 bit when it is this long (base64).
 TOKEN_CHARS_MIN = 22
@@ -108,6 +109,9 @@ class Settings(BaseSettings):
     cache_customers: int = Field(
         100_000, ge=0, le=10_000_000, description="most customers kept in memory, a worker"
     )
+    failpoint: str = Field(
+        "", max_length=128, description="for tests: `NAME:kill@N`, see `streams/failpoints.py`"
+    )
     timers_per_second: int = Field(
         2000, ge=1, le=1_000_000, description="most overdue timers fired, a partition"
     )
@@ -153,6 +157,8 @@ class Settings(BaseSettings):
                 f"kafka_security: {self.kafka_security} needs TSUIDE_KAFKA_USERNAME and "
                 "TSUIDE_KAFKA_PASSWORD"
             )
+        if self.failpoint:
+            parse_failpoint(self.failpoint)
         return self
 
     @property

@@ -22,6 +22,7 @@ from streams.clock import make_clock, wall_ms
 from streams.codec import Door
 from streams.collector import calm_collector
 from streams.errors import PreconditionError, StreamsError, UsageError
+from streams.failpoints import arm_from_text
 from streams.intake import Intake
 from streams.learning import LearnedReader
 from streams.observer import WorkerObserver
@@ -48,6 +49,8 @@ def run_worker(settings: Settings) -> int:
     if settings.rules is None:
         raise UsageError("no rule book: give --rules DIR or TSUIDE_RULES")
     logs.configure(settings)
+    if settings.failpoint:
+        arm_from_text(settings.failpoint)
     try:
         code = asyncio.run(_Worker(settings, settings.rules).run())
     except PreconditionError as error:
