@@ -7,6 +7,7 @@ a year can pass in minutes and "one week after" really fires.
 import time
 from bisect import bisect_left, bisect_right
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 #: How long the log's clock remembers when it reached which instant, and how many such marks.
@@ -22,6 +23,10 @@ class Clock(Protocol):
     """The seam through which the shell learns the time."""
 
     follows_log: bool
+
+    def wall_ms(self) -> int:
+        """The machine's clock, in ms since 1970."""
+        ...
 
     def now_ms(self) -> int:
         """The clock's present instant."""
@@ -45,9 +50,13 @@ class SystemClock:
 
     follows_log = False
 
+    def __init__(self, wall: Callable[[], int] = wall_ms) -> None:
+        """``wall`` reads the machine's clock, ms."""
+        self.wall_ms = wall
+
     def now_ms(self) -> int:
         """The machine's present instant."""
-        return wall_ms()
+        return self.wall_ms()
 
     def at(self, wall: int) -> int:
         """The same instant."""
@@ -66,7 +75,9 @@ class LogClock:
 
     follows_log = True
 
-    def __init__(self) -> None:
+    def __init__(self, wall: Callable[[], int] = wall_ms) -> None:
+        """``wall`` reads the machine's clock, ms."""
+        self.wall_ms = wall
         self._walls: deque[int] = deque(maxlen=_MARKS_MAX)
         self._instants: deque[int] = deque(maxlen=_MARKS_MAX)
         self._highest = 0
@@ -86,14 +97,14 @@ class LogClock:
     def reached(self, instant: int) -> int:
         """When the machine's clock saw this one pass ``instant``; now, when it has not yet."""
         place = bisect_left(self._instants, instant)
-        return self._walls[place] if place < len(self._walls) else wall_ms()
+        return self._walls[place] if place < len(self._walls) else self.wall_ms()
 
     def observe(self, timestamp_ms: int) -> None:
         """Move on to ``timestamp_ms`` when it lies ahead."""
         if timestamp_ms <= self._highest:
             return
         self._highest = timestamp_ms
-        wall = wall_ms()
+        wall = self.wall_ms()
         if self._walls and wall - self._walls[-1] < 10:
             # Marks 10 ms apart are fine enough; the later instant goes to the later mark.
             self._walls.pop()

@@ -5,12 +5,11 @@ is the only writer of its customers.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
 
-from streams.clock import wall_ms
 from streams.failpoints import reach
 from streams.merge import FetchState
 from streams.outbox import Relay, Sender, unpack
@@ -29,19 +28,32 @@ log = structlog.get_logger(__name__)
 RELEASE_S_MAX = 5.0
 
 Crash = Callable[[BaseException], Awaitable[None]]
+#: ``streams.readback.read_back``, or what stands for it where there is no Kafka.
+ReadBack = Callable[
+    [Mapping[str, Any], str, Mapping[tuple[str, int], int]], Awaitable[dict[int, set[str]]]
+]
 
 
 class Intake:
     """Implements :class:`streams.transport.Intake`."""
 
     def __init__(
-        self, world: World, sender: Callable[[], Sender], outputs: Iterable[str], crash: Crash
+        self,
+        world: World,
+        sender: Callable[[], Sender],
+        outputs: Iterable[str],
+        crash: Crash,
+        read: ReadBack = read_back,
+        token: Callable[[], str] = new_token,
     ) -> None:
-        """``outputs`` are the topics out, without prefix; ``crash`` ends the worker."""
+        """``outputs`` are the topics out, without prefix; ``crash`` ends the worker; ``read``
+        answers what our output holds already; ``token`` makes the token of a claim."""
         self._world = world
         self._sender = sender
         self._outputs = tuple(outputs)
         self._crash = crash
+        self._read = read
+        self._token = token
         self._topics = {world.settings.prefix + topic: topic for topic in TOPICS}
         self._partitions: dict[int, Partition] = {}
         self._tasks: dict[int, list[asyncio.Task[None]]] = {}
@@ -66,8 +78,8 @@ class Intake:
 
     def deliver(self, records: dict[Any, list[Any]], states: dict[Any, FetchState]) -> None:
         """Take one fetch round."""
-        received_ms = wall_ms()
         clock = self._world.clock
+        received_ms = clock.wall_ms()
         for tp, fetched in records.items():
             partition = self._partitions.get(tp.partition)
             if partition is not None and fetched:
@@ -86,7 +98,7 @@ class Intake:
         metas: dict[int, Meta] = {}
         for number in numbers:
             metas[number] = await store.claim(
-                number, new_token(), generation, settings.partitions, SCHEMA
+                number, self._token(), generation, settings.partitions, SCHEMA
             )
         reach("after_claim")
         starts = {
@@ -94,7 +106,7 @@ class Intake:
             for number, meta in metas.items()
             for topic in self._outputs
         }
-        known = await read_back(settings.kafka_options(), settings.prefix, starts)
+        known = await self._read(settings.kafka_options(), settings.prefix, starts)
         for number, meta in metas.items():
             await self._begin(number, meta, known.get(number, set()))
         self._world.observer.claimed(len(numbers))
@@ -103,7 +115,8 @@ class Intake:
 
     async def _begin(self, number: int, meta: Meta, known: set[str]) -> None:
         world = self._world
-        relay = Relay(number, self._sender(), known, world.observer, world.settings.prefix)
+        prefix, wall = world.settings.prefix, world.clock.wall_ms
+        relay = Relay(number, self._sender(), known, world.observer, prefix, wall)
         relay.offsets.update(meta.trimmed)
         partition = Partition(number, world, meta, relay)
         for entry, blob in await world.store.outbox(number):

@@ -102,14 +102,17 @@ class Relay:
         known: set[str],
         observer: "Reports",
         prefix: str = "",
+        wall: Callable[[], int] = wall_ms,
     ) -> None:
-        """``known`` holds ids that the output topics already have: they are not sent again."""
+        """``known`` holds ids that the output topics already have: they are not sent again;
+        ``wall`` reads the machine's clock, which records carry as their timestamp."""
         self._partition = partition
         self._sender = sender
         self._known = known
         self.recheck: Recheck | None = None  # looks again at offers before they leave
         self._observer = observer
         self._prefix = prefix
+        self._wall = wall
         self._queue: deque[tuple[int, list[Outgoing]]] = deque()
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
@@ -159,7 +162,7 @@ class Relay:
             if count >= ROUND_RECORDS_MAX:
                 break
         topics = sorted(by_topic)
-        now = wall_ms()
+        now = self._wall()
         started = time.perf_counter()
         reach("before_publish")
         answers = await asyncio.gather(

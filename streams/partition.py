@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 from zlib import crc32
 
-from streams.clock import wall_ms
 from streams.deadletters import dead_letter
 from streams.failpoints import reach
 from streams.learning import Learner
@@ -84,7 +83,7 @@ class Partition:
         )
         self._budget = world.settings.timers_per_second
         self._budget_s = 0
-        self.applied_at = wall_ms()  # machine clock of the last applied batch
+        self.applied_at = world.clock.wall_ms()  # machine clock of the last applied batch
         self.pending_timers = 0  # customers, as of the last look
         self._looked_at = 0
 
@@ -154,8 +153,9 @@ class Partition:
 
     async def _look(self) -> None:
         """Ask the store now and then how many customers have a timer."""
-        if wall_ms() - self._looked_at > 1_000:
-            self._looked_at = wall_ms()
+        now = self._world.clock.wall_ms()
+        if now - self._looked_at > 1_000:
+            self._looked_at = now
             self.pending_timers = await self._world.store.pending(self.number)
 
     async def turn(self) -> bool:
@@ -285,7 +285,7 @@ class Partition:
 
     def _may_fire(self) -> bool:
         """Whether this second's share of due timers is not used up (events go on meanwhile)."""
-        second = wall_ms() // 1000
+        second = self._world.clock.wall_ms() // 1000
         if second != self._budget_s:
             self._budget_s = second
             self._budget = self._world.settings.timers_per_second
@@ -348,7 +348,7 @@ class Partition:
         if records:
             relay.put(self._call, records)
         self._call += 1
-        self.applied_at = wall_ms()
+        self.applied_at = world.clock.wall_ms()
         world.observer.applied(work.types, len(work.changed), work.out, took_s)
         self._make_room()
 
