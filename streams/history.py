@@ -84,7 +84,7 @@ def _glance(value: bytes) -> tuple[int, str]:
     the time of the line before."""
     try:
         head = _head(value)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return 0, ""
     return rfc3339_ms(head.time) or 0, head.type
 

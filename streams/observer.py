@@ -23,6 +23,7 @@ _NOTES = {
     "timer_cancelled": "timers_cancelled",
     "when_false": "conditions_false",
     "repeated": "events_repeated",
+    "offer_repeated": "events_repeated",
     "rule_paused": "rules_paused",
     "bundle_out_of_bounds": "candidates_out_of_bounds",
     "ladder_out_of_bounds": "candidates_out_of_bounds",

@@ -10,6 +10,7 @@ import msgspec
 
 from triggers.durations import to_text
 from triggers.extras import perks_body
+from triggers.fields import INT_MAX, held_within
 
 SOURCE = "tsuide"
 DECISIONS = "decisions"
@@ -94,6 +95,12 @@ class OfferItem(msgspec.Struct, gc=False):
     currency: str
 
 
+def _saving(items: list[OfferItem]) -> int:
+    """What the lines cost less than by list, in minor units."""
+    saving = sum(item.quantity * (item.list_price - item.offer_price) for item in items)
+    return held_within(saving, least=-INT_MAX)
+
+
 class Offer(msgspec.Struct, gc=False):
     """An offer as ``offer.made`` carries it. Times in ms."""
 
@@ -136,7 +143,7 @@ class Offer(msgspec.Struct, gc=False):
             "placement": self.placement,
             "correlation_id": self.about,
             "items": items,
-            "saving": sum(i.quantity * (i.list_price - i.offer_price) for i in items),
+            "saving": _saving(items),
             "valid_from": to_text(self.at),
             "valid_until": to_text(self.valid_until),
             "variant": self.variant or None,

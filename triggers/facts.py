@@ -11,6 +11,7 @@ from typing import Any
 from triggers import usage
 from triggers.catalog import Catalog
 from triggers.events import Item
+from triggers.fields import STORED_MAX, held_within
 from triggers.state import (
     MAX_CART_LINES,
     MAX_CARTS,
@@ -72,7 +73,7 @@ def _item_added(customer: Customer, data: Any, at: int, catalog: Catalog) -> Non
     if known is None and len(cart.lines) >= MAX_CART_LINES:
         return
     quantity = item.quantity if known is None else item.quantity + known.quantity
-    cart.lines = {**cart.lines, item.sku: _line(item, quantity)}
+    cart.lines = {**cart.lines, item.sku: _line(item, held_within(quantity))}
 
 
 def _item_removed(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
@@ -146,14 +147,15 @@ def _margin_micro(lines: list[Line], catalog: Catalog) -> int:
         product = catalog.product(line.sku)
         margin = 1_000_000 if product is None else round(product.margin * 1_000_000)
         total += line.unit_price * line.quantity * margin
-    return total
+    return held_within(total, STORED_MAX)
 
 
 def _count(customer: Customer, order: Order, sign: int) -> None:
     now = customer.now
     now.orders += sign
-    now.spend += sign * (order.total - order.refunded)
-    now.margin_micro += sign * (order.margin_micro - _margin_back(order))
+    now.spend = held_within(now.spend + sign * (order.total - order.refunded))
+    margin = now.margin_micro + sign * (order.margin_micro - _margin_back(order))
+    now.margin_micro = held_within(margin, STORED_MAX)
     if order.coupon_total:
         now.coupon_orders += sign
 

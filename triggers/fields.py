@@ -14,6 +14,8 @@ from msgspec import Meta, Struct
 #: The largest integer that a double holds exactly; JSON readers elsewhere lose digits beyond it.
 INT_MAX: Final = 2**53 - 1
 ID_BYTES_MAX: Final = 256
+#: What a packed document takes at most; sums of what the door lets in may lie far beyond it.
+STORED_MAX: Final = 2**63 - 1
 
 KIND: Final = "kind"
 
@@ -39,6 +41,15 @@ HesitationReason = Literal["price", "spec", "other"]
 FeedbackReason = Literal["price", "spec", "not_needed", "timing", "other"]
 Relation = Literal["complement", "alternative", "replenishes"]
 AttributeValue = str | int | float | bool
+
+
+def held_within(value: int, most: int = INT_MAX, least: int = 0) -> int:
+    """``value``, or the nearer of ``least`` and ``most`` where it lies beyond them.
+
+    For sums and products: each part has its limits, their sum has none, and what can be neither
+    stored nor sent would stop a partition for good.
+    """
+    return min(max(value, least), most)
 
 
 class Payload(Struct, frozen=True, gc=False):

@@ -10,6 +10,7 @@ from triggers.decisions import Decision, Offer, OfferItem, Trigger, Withdrawal
 from triggers.extras import message_of, perks_at, preselected, shown
 from triggers.factsused import facts_of
 from triggers.feedback import expire
+from triggers.fields import held_within
 from triggers.gates import (
     Case,
     anchor_of,
@@ -127,7 +128,12 @@ def clear(occurrence: Occurrence, ctx: Context, out: Step, put_off_before: bool 
         out.note(note)
     gate = first_gate(occurrence.case)
     if gate is None:
-        return True
+        # Its event came before the memory of repeats reaches back to: the same id would get
+        # another body.
+        known = any(made.offer_id == occurrence.offer_id for made in ctx.customer.offers.made)
+        if known:
+            out.note("offer_repeated")
+        return not known
     quiet = quiet_hours_of(occurrence.case) if gate == "quiet_hours" else None
     if quiet is None or quiet.then != "defer" or put_off_before:
         out.decisions.append(decide(occurrence, ctx, "suppressed", gate))
@@ -247,7 +253,7 @@ def _record(
     rule, at, about = occurrence.rule, ctx.at, occurrence.case.about
     offers = ctx.customer.offers
     expire(ctx.customer, at, out.note)
-    price = sum(item.quantity * item.offer_price for item in items)
+    price = held_within(sum(item.quantity * item.offer_price for item in items))
     offers.made.append(
         Made(
             at,

@@ -1,0 +1,102 @@
+"""The audit of topics: every record in is applied or refused, and nothing came out twice.
+
+An oracle of its own, which knows nothing of rules: it counts offsets. Tests that kill, cut or
+rebalance end with it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+#: A source topic (without prefix), its partition, and a record's offset there.
+Place = tuple[str, int, int]
+REASONS = frozenset(
+    {
+        "not_json", "too_large", "too_deep", "bad_envelope", "unknown_type", "bad_data",
+        "key_mismatch", "wrong_partition", "time_out_of_range", "id_conflict", "crashed",
+    }
+)  # fmt: skip
+
+
+@dataclass
+class Audit:
+    """What was found; ``check`` fails with all that is wrong."""
+
+    records: int = 0
+    applied: int = 0
+    refused: dict[Place, str] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Fail unless every record in is accounted for, once."""
+        assert not self.faults, "\n".join(self.faults[:20])
+
+
+def audit(
+    records: Mapping[tuple[str, int], Iterable[int]],
+    next_offsets: Mapping[tuple[str, int], int],
+    dead_letters: Iterable[Any],
+    copies: int = 0,
+) -> Audit:
+    """Compare what came in with what is accounted for.
+
+    Args:
+        records: offsets of the records in, by topic (without prefix) and partition.
+        next_offsets: what the store counts as applied: the next offset to read, likewise.
+        dead_letters: the records of the dead letters, each with ``headers``.
+        copies: how many dead letters may be there a second time (produce answers that were lost).
+    """
+    found = Audit()
+    seen: Counter[Place] = Counter()
+    bodies: dict[Place, set[tuple[bytes, bytes]]] = defaultdict(set)
+    for letter in dead_letters:
+        named = dict(letter.headers)
+        place = (named["topic"].decode(), int(named["partition"]), int(named["offset"]))
+        reason = named["reason"].decode()
+        seen[place] += 1
+        bodies[place].add((named["sha256"], letter.value))
+        found.refused[place] = reason
+        if reason not in REASONS:
+            found.faults.append(f"{place}: {reason} is no reason of the contract")
+    known: set[Place] = set()
+    for (topic, partition), offsets in records.items():
+        upto = next_offsets.get((topic, partition), 0)
+        for offset in offsets:
+            found.records += 1
+            known.add((topic, partition, offset))
+            if offset >= upto:
+                found.faults.append(f"{topic}/{partition}/{offset} is not applied")
+            elif (topic, partition, offset) not in found.refused:
+                found.applied += 1
+    found.faults += [f"{place}: refused, and never came in" for place in seen.keys() - known]
+    found.faults += [f"{place}: two bodies" for place, of in bodies.items() if len(of) > 1]
+    extra = sum(seen.values()) - len(seen)
+    if extra > copies:
+        found.faults.append(f"{extra} dead letters lie there twice, {copies} may")
+    return found
+
+
+def audit_pipeline(pipeline: Any, copies: int = 0) -> Audit:
+    """The audit of a :class:`tests.integration.pipeline.Pipeline` at rest."""
+    import redis
+
+    from streams.store.keys import partition_keys
+    from triggers.events import TOPICS
+
+    records: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for topic in TOPICS:
+        for record in pipeline.read(topic):
+            records[topic, record.partition].append(record.offset)
+    next_offsets: dict[tuple[str, int], int] = {}
+    with redis.Redis.from_url(pipeline.settings.redis) as client:
+        for number in range(pipeline.settings.partitions):
+            meta: dict[bytes, bytes] = client.hgetall(  # type: ignore[assignment]
+                partition_keys(number, pipeline.prefix).meta
+            )
+            for name, value in meta.items():
+                if name.startswith(b"o:"):
+                    next_offsets[name[2:].decode(), number] = int(value)
+    return audit(records, next_offsets, pipeline.read("dead-letters"), copies)
