@@ -93,9 +93,7 @@ def audit_pipeline(pipeline: Any, copies: int = 0) -> Audit:
     next_offsets: dict[tuple[str, int], int] = {}
     with redis.Redis.from_url(pipeline.settings.redis) as client:
         for number in range(pipeline.settings.partitions):
-            meta: dict[bytes, bytes] = client.hgetall(  # type: ignore[assignment]
-                partition_keys(number, pipeline.prefix).meta
-            )
+            meta: dict[bytes, bytes] = client.hgetall(partition_keys(number, pipeline.prefix).meta)
             for name, value in meta.items():
                 if name.startswith(b"o:"):
                     next_offsets[name[2:].decode(), number] = int(value)
