@@ -268,9 +268,13 @@ class Bench:
         """Give a partition up at rest."""
         partition = self.partitions.pop(number, None)
         if partition is not None:
-            await partition.relay.flush()
-            await partition.trim()
             relay = self._relays.pop(number)
+            flushed = asyncio.create_task(partition.relay.flush())
+            await asyncio.wait((flushed, relay), return_when=asyncio.FIRST_COMPLETED)
+            if relay.done():  # only an error ends it, perhaps one that a check of ours raised
+                flushed.cancel()
+                relay.result()
+            await partition.trim()
             relay.cancel()
             await asyncio.gather(relay, return_exceptions=True)
 
