@@ -102,9 +102,9 @@ class Settings(BaseSettings):
         10, ge=3, le=300, description="how long a silent worker keeps its partitions"
     )
     rules_poll_seconds: float = Field(5, ge=0.1, le=3600, description="looks for a changed book")
-    batch_records: int = Field(2000, ge=1, le=20_000, description="most records of one apply")
+    batch_records: int = Field(4000, ge=1, le=20_000, description="most records of one apply")
     buffer_records: int = Field(
-        4096, ge=16, le=1_000_000, description="most records that wait in memory, a topic partition"
+        8192, ge=16, le=1_000_000, description="most records that wait in memory, a topic partition"
     )
     cache_customers: int = Field(
         100_000, ge=0, le=10_000_000, description="most customers kept in memory, a worker"
