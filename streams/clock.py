@@ -10,6 +10,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+#: 2000-01-01T00:00:00Z and 2100-01-01T00:00:00Z: no event happens outside of them.
+TIME_MIN_MS = 946_684_800_000
+TIME_MAX_MS = 4_102_444_800_000
+
 #: How long the log's clock remembers when it reached which instant, and how many such marks.
 _MARKS_MAX = 4096
 
@@ -100,8 +104,8 @@ class LogClock:
         return self._walls[place] if place < len(self._walls) else self.wall_ms()
 
     def observe(self, timestamp_ms: int) -> None:
-        """Move on to ``timestamp_ms`` when it lies ahead."""
-        if timestamp_ms <= self._highest:
+        """Move on to ``timestamp_ms`` when it lies ahead, and in a year that the door takes."""
+        if timestamp_ms <= self._highest or timestamp_ms > TIME_MAX_MS:
             return
         self._highest = timestamp_ms
         wall = self.wall_ms()

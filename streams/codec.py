@@ -14,14 +14,13 @@ import msgspec
 from msgspec import Raw, Struct
 
 from streams.binarymode import from_headers
+from streams.clock import TIME_MAX_MS, TIME_MIN_MS
 from streams.fieldchecks import Check, compile_always, compile_texts, fits, is_sku
 from streams.jsontext import DEPTH_MAX, too_deep
 from streams.murmur2 import Places
 from streams.refusals import (
     AHEAD_MS_MAX,
     FUTURE_MS_MAX,
-    TIME_MAX_MS,
-    TIME_MIN_MS,
     VALUE_BYTES_MAX,
     Slow,
     catalog_key,
@@ -159,7 +158,9 @@ class Door:
             event = self._slow.event(topic, value, binary)
         if event.time_ms - timestamp_ms > AHEAD_MS_MAX:
             raise Refused("time_out_of_range", "time: more than 24 h after the record's timestamp")
-        if timestamp_ms < 0 or timestamp_ms - now_ms > FUTURE_MS_MAX:
+        # The log's own clock stands where the records say, so the calendar bounds them, too.
+        ahead = timestamp_ms - now_ms > FUTURE_MS_MAX or timestamp_ms > TIME_MAX_MS
+        if timestamp_ms < 0 or ahead:
             raise Refused("time_out_of_range", "the record's timestamp")
         if key != event.subject.encode():
             raise Refused("key_mismatch", "the key is not the subject")

@@ -33,7 +33,8 @@ class FetchState(NamedTuple):
     sent_ms: int
 
 
-_FOREVER = 2**62
+#: Beyond every timestamp that a record can have, which has 64 bits and comes from anybody.
+_FOREVER = 2**63
 
 
 class _Queue:

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, get_args
 import msgspec
 from msgspec import Struct
 
+from streams.clock import TIME_MAX_MS, TIME_MIN_MS
 from streams.fieldchecks import Check, compile_always, compile_texts, fits, is_sku, surrogate_in
 from streams.jsontext import DEPTH_MAX, NotJsonError, is_json, loads, too_deep
 from triggers.errors import Refused
@@ -28,9 +29,6 @@ from triggers.fields import Relation
 from triggers.rfc3339 import rfc3339_ms
 
 VALUE_BYTES_MAX: Final = 256 * 1024
-#: 2000-01-01T00:00:00Z and 2100-01-01T00:00:00Z.
-TIME_MIN_MS: Final = 946_684_800_000
-TIME_MAX_MS: Final = 4_102_444_800_000
 #: How far an event's `time` may lie after its record's timestamp.
 AHEAD_MS_MAX: Final = 24 * 3_600_000
 #: How far a record's timestamp may lie ahead of the worker's clock.

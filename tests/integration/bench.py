@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from zlib import crc32
 
+from streams.clock import TIME_MAX_MS, Clock
 from streams.codec import Door
 from streams.merge import FetchState
 from streams.murmur2 import partition_of
@@ -202,7 +203,8 @@ class StandingClock:
         return self._wall
 
     def observe(self, timestamp_ms: int) -> None:
-        self.now = max(self.now, timestamp_ms)
+        if timestamp_ms <= TIME_MAX_MS:
+            self.now = max(self.now, timestamp_ms)
 
 
 class Acked(NamedTuple):
@@ -212,10 +214,12 @@ class Acked(NamedTuple):
 class Bench:
     """Observer, sender and fetcher of partitions that run on a real store."""
 
-    def __init__(self, store: Store, book: Book, log: Log, **settings: Any) -> None:
+    def __init__(
+        self, store: Store, book: Book, log: Log, clock: Clock | None = None, **settings: Any
+    ) -> None:
         self.outcome = Outcome()
         self.log = log
-        self.clock = StandingClock()
+        self.clock = clock or StandingClock()
         given = {"timers_per_second": 1_000_000, **settings}
         made = load_settings(partitions=log.partitions, **given)
         door = Door(log.partitions, book.custom)
@@ -319,7 +323,7 @@ class Bench:
                 for topic in TOPICS
             ):
                 left.discard(number)
-        self.clock.now = max(self.clock.now, until_ms)
+        self.clock.observe(until_ms)
         for number in range(self.log.partitions):
             await self.round(number)
             await self.close(number)
