@@ -121,6 +121,9 @@ class Intake:
         partition = Partition(number, world, meta, relay)
         for entry, blob in await world.store.outbox(number):
             relay.put(entry, unpack(blob))
+        # What was read back goes with the outbox of the claim: a store that was set back between
+        # the two may hold entries that were sent long before.
+        await world.store.verify(number, meta.token, meta.number)
         self._partitions[number] = partition
         self._tasks[number] = [
             asyncio.create_task(self._guard(partition.run()), name=f"partition-{number}"),

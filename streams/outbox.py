@@ -17,7 +17,7 @@ import msgspec
 
 from streams.clock import wall_ms
 from streams.failpoints import reach
-from streams.topics import DEAD_LETTERS, LEARNED
+from streams.topics import DEAD_LETTERS, DECISIONS, LEARNED
 
 #: Entries that wait for acknowledgement before the partition stops taking new records.
 ENTRIES_MAX = 16
@@ -55,6 +55,17 @@ def pack(records: list[Outgoing]) -> bytes:
 def unpack(blob: bytes) -> list[Outgoing]:
     """The records of an outbox entry."""
     return _unpack(blob)
+
+
+def known_as(topic: str, record_id: str) -> str:
+    """Under which name a record is known again: a withdrawal and the decision about it have the
+    same id, on two topics (without prefix)."""
+    return f"{topic}/{record_id}"
+
+
+def expired_id(offer_id: str) -> str:
+    """The id of the note that an offer was not sent in time."""
+    return f"{offer_id}.expired"
 
 
 class Acked(Protocol):
@@ -104,8 +115,8 @@ class Relay:
         prefix: str = "",
         wall: Callable[[], int] = wall_ms,
     ) -> None:
-        """``known`` holds ids that the output topics already have: they are not sent again;
-        ``wall`` reads the machine's clock, which records carry as their timestamp."""
+        """``known`` (:func:`known_as`) is what the output topics already have: it is not sent
+        again; ``wall`` reads the machine's clock, which records carry as their timestamp."""
         self._partition = partition
         self._sender = sender
         self._known = known
@@ -133,6 +144,11 @@ class Relay:
         if len(self._queue) >= ENTRIES_MAX:
             self._room.clear()
 
+    @property
+    def full(self) -> bool:
+        """Whether no further entry is to be put now."""
+        return not self._room.is_set()
+
     async def room(self) -> None:
         """Wait until another entry may be put."""
         await self._room.wait()
@@ -153,7 +169,8 @@ class Relay:
     async def _round(self) -> None:
         by_topic: dict[str, list[Outgoing]] = {}
         last = taken = count = 0
-        for number, records in self._queue:
+        # A copy: while an offer is looked at again, the partition may put another entry.
+        for number, records in list(self._queue):
             last = number
             taken += 1
             count += len(records)
@@ -202,8 +219,13 @@ class Relay:
         return [record for record in checked if not self._is_known(record)]
 
     def _is_known(self, record: Outgoing) -> bool:
-        if record.id in self._known:
-            self._known.discard(record.id)
+        if record.at and known_as(DECISIONS, expired_id(record.id)) in self._known:
+            # It was noted as expired before a crash; what holds now does not change that.
+            self._observer.known_already(record.topic)
+            return True
+        name = known_as(record.topic, record.id)
+        if name in self._known:
+            self._known.discard(name)
             self._observer.known_already(record.topic)
             return True
         return False

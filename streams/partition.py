@@ -73,6 +73,7 @@ class Partition:
         self._stopping = False
         self._next_due: int | None = None  # None: ask the store
         self._holds: list[tuple[str, int, Outgoing, asyncio.Future[None]]] = []
+        self._held = asyncio.Event()
         relay.recheck = LateCheck(
             world.clock,
             lambda: world.book,
@@ -152,18 +153,24 @@ class Partition:
             await self._look()
 
     async def _look(self) -> None:
-        """Ask the store now and then how many customers have a timer."""
-        now = self._world.clock.wall_ms()
-        if now - self._looked_at > 1_000:
+        """Look now and then, while nothing happens, where the store stands and what is pending.
+
+        A store that was set back has lost timers and records that nobody would miss before the
+        next record comes.
+        """
+        now, store = self._world.clock.wall_ms(), self._world.store
+        if abs(now - self._looked_at) > 1_000:
             self._looked_at = now
-            self.pending_timers = await self._world.store.pending(self.number)
+            await store.verify(self.number, self._token, self._call)
+            self.pending_timers = await store.pending(self.number)
 
     async def turn(self) -> bool:
         """Apply one batch of records and due timers; whether there was anything to do."""
         world = self._world
-        await self.relay.room()
-        records = self._merge.take(world.settings.batch_records)
-        due = await self._due_customers()
+        records, due = [], []
+        if await self._room():
+            records = self._merge.take(world.settings.batch_records)
+            due = await self._due_customers()
         idle = not records and not due and not self._holds
         if idle and not self._learner.ready(world.clock.now_ms()):
             return False
@@ -173,6 +180,7 @@ class Partition:
         if due:
             await self._fire(due, work)
         holds, self._holds = self._holds, []
+        self._held.clear()
         await self._load_missing(customer_id for customer_id, _, _, _ in holds)
         for customer_id, until_ms, record, _ in holds:
             customer = self._cache[customer_id]
@@ -183,10 +191,28 @@ class Partition:
             stored.set_result(None)
         return True
 
+    async def _room(self) -> bool:
+        """Wait until the outbox takes another entry; False when an offer must be held first.
+
+        What is held makes no entry. The relay waits for it, and would wait for ever if it had to
+        make room before.
+        """
+        relay = self.relay
+        while relay.full and not self._holds:
+            either = [asyncio.create_task(one) for one in (relay.room(), self._wait_for_hold())]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            for one in either:
+                one.cancel()
+        return not relay.full
+
+    async def _wait_for_hold(self) -> None:
+        await self._held.wait()
+
     async def _hold(self, customer_id: str, until_ms: int, record: Outgoing) -> None:
         """Keep a late offer with its customer; returns when the store has it."""
         stored = asyncio.get_running_loop().create_future()
         self._holds.append((customer_id, until_ms, record, stored))
+        self._held.set()
         self._wake.set()
         await stored
 

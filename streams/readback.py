@@ -13,6 +13,8 @@ import msgspec
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
+from streams.outbox import known_as
+
 #: Ids kept for one partition; more would mean that the store lost days.
 IDS_MAX = 2_000_000
 _TIMEOUT_MS = 2_000
@@ -36,7 +38,7 @@ def record_id(headers: Any, value: bytes | None) -> str:
 async def read_back(
     options: Mapping[str, Any], prefix: str, starts: Mapping[tuple[str, int], int]
 ) -> dict[int, set[str]]:
-    """Ids found in our output, by partition.
+    """What is found in our output (:func:`streams.outbox.known_as`), by partition.
 
     ``options`` reach Kafka (``Settings.kafka_options``); ``starts`` maps (output topic without
     prefix, partition) to the offset to begin at, 0 for topics that nothing is known of.
@@ -67,7 +69,8 @@ async def read_back(
                 ids = found[tp.partition]
                 for record in records:
                     if record.offset < ends[tp] and len(ids) < IDS_MAX:
-                        ids.add(record_id(record.headers, record.value))
+                        name = record_id(record.headers, record.value)
+                        ids.add(known_as(tp.topic.removeprefix(prefix), name))
             for tp in list(left):
                 if await consumer.position(tp) >= left[tp]:
                     del left[tp]

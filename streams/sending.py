@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from streams.clock import Clock
-from streams.outbox import Outgoing
+from streams.outbox import Outgoing, expired_id
+from streams.topics import DECISIONS
 from triggers.book import Book
 from triggers.catalog import Catalog
 from triggers.decisions import SOURCE
@@ -97,7 +98,7 @@ class LateCheck:
             "catalog_version": self._catalog.version,
         }
         self._on_expired(str(offer["rule"]), reason)
-        note_id = f"{record.id}.expired"
+        note_id = expired_id(record.id)
         note = {
             "specversion": "1.0",
             "id": note_id,
@@ -107,7 +108,7 @@ class LateCheck:
             "subject": event["subject"],
             "data": data,
         }
-        return Outgoing("decisions", record.key, _encode(note), note_id)
+        return Outgoing(DECISIONS, record.key, _encode(note), note_id)
 
 
 def _too_late(record: Outgoing, now: int) -> bool:

@@ -23,7 +23,7 @@ from streams.store.calls import (
     trim_command,
 )
 from streams.store.connection import Address, Link
-from streams.store.errors import FunctionsMissing, StoreError, StoreUnavailable
+from streams.store.errors import FunctionsMissing, StoreError, StoreUnavailable, error_for
 from streams.store.keys import PartitionKeys, check_prefix, partition_keys
 from streams.store.server import Finding, check_info, parse_info
 
@@ -161,6 +161,19 @@ class Store:
         """The partition's meta, None when it was never claimed."""
         flat = await self._link(partition).call(("HGETALL", self.keys(partition).meta), again=True)
         return read_meta(flat) if flat else None
+
+    async def verify(self, partition: int, token: str, number: int) -> None:
+        """Check that a partition is where its owner left it, when no batch is there to tell.
+
+        Raises:
+            Fenced: the partition belongs to another worker.
+            OffsetMismatch: ``number`` is not that of the next call: the store was set back.
+        """
+        meta = await self.meta(partition)
+        if meta is not None and meta.token != token:
+            raise error_for("FENCED")
+        if meta is None or meta.number != number:
+            raise error_for("OFFSET_MISMATCH")
 
     async def apply(self, partition: int, batch: Batch) -> None:
         """Write a batch as a whole or not at all.

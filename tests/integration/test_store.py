@@ -365,3 +365,21 @@ def test_a_claim_keeps_the_position_and_refuses_what_it_cannot_read(
             assert dump(raw) == before
 
     run(work())
+
+
+def test_an_owner_learns_that_it_is_none_any_more_or_that_the_store_was_set_back(
+    server: EmbeddedStore, raw: redis.Redis
+) -> None:
+    async def work() -> None:
+        async with opened(server) as store:
+            with pytest.raises(OffsetMismatch):
+                await store.verify(P, "token", 1)
+            meta = await claimed(store)
+            await store.verify(P, meta.token, meta.number)
+            with pytest.raises(OffsetMismatch):
+                await store.verify(P, meta.token, meta.number + 1)
+            await claimed(store)
+            with pytest.raises(Fenced):
+                await store.verify(P, meta.token, meta.number)
+
+    run(work())

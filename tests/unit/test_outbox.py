@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from streams.outbox import ENTRIES_MAX, Outgoing, Relay, pack, unpack
+from streams.outbox import ENTRIES_MAX, Outgoing, Relay, known_as, pack, unpack
 
 
 class Acked(NamedTuple):
@@ -76,7 +76,7 @@ def test_entries_are_sent_in_order_to_their_topics_and_counted_when_acknowledged
 
 def test_what_the_output_holds_already_is_not_sent_again() -> None:
     log = Log()
-    relay, _ = make_relay(log, {"a"})
+    relay, _ = make_relay(log, {known_as("decisions", "a")})
     run_relay(log, relay, [(1, [outgoing("decisions", "a"), outgoing("decisions", "b")])])
     assert log.records == {"x-decisions": [b"b"]}
     assert relay.done == 1
@@ -123,3 +123,54 @@ def test_what_is_learnt_goes_to_the_one_partition_of_its_topic() -> None:
     relay, _ = make_relay(log)
     run_relay(log, relay, [(1, [outgoing("decisions", "a"), outgoing("learned", "b")])])
     assert log.places == {"x-decisions": 3, "x-learned": 0}
+
+
+def test_a_withdrawal_and_the_decision_about_it_are_told_apart_though_they_share_their_id() -> None:
+    log = Log()
+    relay, _ = make_relay(log, {known_as("decisions", "a.withdrawn")})
+    records = [outgoing("offers.email", "a.withdrawn"), outgoing("decisions", "a.withdrawn")]
+    run_relay(log, relay, [(1, records)])
+    assert log.records == {"x-offers.email": [b"a.withdrawn"]}
+
+
+def offer(name: str) -> Outgoing:
+    return Outgoing("offers.email", b"c1", name.encode(), name, at=1)
+
+
+def test_an_entry_may_be_put_while_an_offer_is_looked_at_again() -> None:
+    async def run() -> None:
+        log = Log()
+        relay, _ = make_relay(log)
+
+        async def recheck(record: Outgoing) -> list[Outgoing]:
+            if relay.waiting == 1:
+                relay.put(2, [outgoing("decisions", "b")])
+            await asyncio.sleep(0)
+            return [record]
+
+        relay.recheck = recheck
+        task = asyncio.create_task(relay.run())
+        relay.put(1, [offer("a")])
+        await asyncio.wait_for(
+            asyncio.wait(
+                [task, asyncio.create_task(relay.flush())], return_when=asyncio.FIRST_COMPLETED
+            ),
+            5,
+        )
+        assert not task.done()
+        assert log.records == {"x-offers.email": [b"a"], "x-decisions": [b"b"]}
+        assert (relay.done, relay.waiting) == (2, 0)
+        task.cancel()
+
+    asyncio.run(run())
+
+
+def test_an_offer_that_was_noted_as_expired_before_a_crash_is_not_sent_after_it() -> None:
+    async def still_good(record: Outgoing) -> list[Outgoing]:
+        return [record]
+
+    log = Log()
+    relay, _ = make_relay(log, {known_as("decisions", "a.expired")})
+    relay.recheck = still_good
+    run_relay(log, relay, [(1, [offer("a"), offer("b")])])
+    assert log.records == {"x-offers.email": [b"b"]}
