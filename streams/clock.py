@@ -1,5 +1,7 @@
 """What time it is: the machine's clock, or the log's own.
 
+Nobody believes the machine's clock blindly: see :mod:`streams.clockguard`.
+
 The log's clock replays recorded history: it stands at the highest record timestamp read, so that
 a year can pass in minutes and "one week after" really fires.
 """
@@ -14,6 +16,8 @@ from typing import Protocol
 TIME_MIN_MS = 946_684_800_000
 TIME_MAX_MS = 4_102_444_800_000
 
+#: Counts the time that a machine sleeps, too, where the system has such a clock.
+_RUNNING = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 #: How long the log's clock remembers when it reached which instant, and how many such marks.
 _MARKS_MAX = 4096
 
@@ -23,13 +27,38 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def _running_ms() -> int:
+    return time.clock_gettime_ns(_RUNNING) // 1_000_000
+
+
+_BEGAN_MS = wall_ms() - _running_ms()
+
+
+def steady_ms() -> int:
+    """The machine's clock as this process found it, moved on by the time that went by since.
+
+    For the spans between two instants of one process: nobody can set it and it never goes back.
+    """
+    return _BEGAN_MS + _running_ms()
+
+
 class Clock(Protocol):
     """The seam through which the shell learns the time."""
 
     follows_log: bool
 
+    @property
+    def jumped(self) -> bool:
+        """Whether the machine's clock leapt and is not believed: no timer may fire by it."""
+        ...
+
+    @property
+    def jumps(self) -> int:
+        """How often it has leapt."""
+        ...
+
     def wall_ms(self) -> int:
-        """The machine's clock, in ms since 1970."""
+        """The machine's time for measuring spans, in ms since 1970 (:func:`steady_ms`)."""
         ...
 
     def now_ms(self) -> int:
@@ -50,13 +79,19 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The machine's clock, believed as it is."""
 
     follows_log = False
+    jumps: int = 0
 
     def __init__(self, wall: Callable[[], int] = wall_ms) -> None:
         """``wall`` reads the machine's clock, ms."""
         self.wall_ms = wall
+
+    @property
+    def jumped(self) -> bool:
+        """Never: it is believed."""
+        return False
 
     def now_ms(self) -> int:
         """The machine's present instant."""
@@ -78,6 +113,8 @@ class LogClock:
     """A clock that stands at the highest record timestamp read, 0 before the first."""
 
     follows_log = True
+    jumped = False
+    jumps = 0
 
     def __init__(self, wall: Callable[[], int] = wall_ms) -> None:
         """``wall`` reads the machine's clock, ms."""
@@ -115,8 +152,3 @@ class LogClock:
             self._instants.pop()
         self._walls.append(wall)
         self._instants.append(timestamp_ms)
-
-
-def make_clock(kind: str) -> Clock:
-    """The clock of that name: ``system`` or ``log``."""
-    return LogClock() if kind == "log" else SystemClock()

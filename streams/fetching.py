@@ -15,6 +15,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode import Service
 
+from streams.clock import steady_ms
 from streams.merge import FetchState
 
 __all__ = ["Assigned", "ConsumerThread", "NameTakenError", "RebalanceListener", "Round"]
@@ -64,11 +65,6 @@ class Round(NamedTuple):
 
 
 NOTHING = Round(None, {}, {})
-
-
-def now_ms() -> int:
-    """Wall clock in milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 class RebalanceListener(driver.ConsumerRebalanceListener):
@@ -177,7 +173,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         answer = fetcher._proc_fetch_request
 
         async def timed(assignment: Any, node_id: int, request: Any) -> Any:
-            sent_ms, sent_s = now_ms(), time.monotonic()
+            sent_ms, sent_s = steady_ms(), time.monotonic()
             asked = [TopicPartition(t, some[0]) for t, parts in request.topics for some in parts]
             for tp in asked:
                 assignment.state_value(tp).timestamp = None

@@ -84,8 +84,8 @@ class Intake:
             partition = self._partitions.get(tp.partition)
             if partition is not None and fetched:
                 partition.add(self._topics[tp.topic], fetched, received_ms)
-                if clock.follows_log:
-                    clock.observe(max(record.timestamp for record in fetched))
+                stamps = fetched if clock.follows_log else fetched[-1:]
+                clock.observe(max(record.timestamp for record in stamps))
         for tp, state in states.items():
             partition = self._partitions.get(tp.partition)
             if partition is not None:
@@ -115,8 +115,9 @@ class Intake:
 
     async def _begin(self, number: int, meta: Meta, known: set[str]) -> None:
         world = self._world
-        prefix, wall = world.settings.prefix, world.clock.wall_ms
-        relay = Relay(number, self._sender(), known, world.observer, prefix, wall)
+        prefix, clock = world.settings.prefix, world.clock
+        stamp = clock.wall_ms if clock.follows_log else clock.now_ms
+        relay = Relay(number, self._sender(), known, world.observer, prefix, stamp)
         relay.offsets.update(meta.trimmed)
         partition = Partition(number, world, meta, relay)
         for entry, blob in await world.store.outbox(number):

@@ -52,6 +52,8 @@ TABLE: tuple[Metric, ...] = (
     Metric("feedback_late", "counter", "feedback on an offer that had run out"),
     Metric("condition_errors", "counter", "conditions without a value for the facts", ("rule",)),
     Metric("log_time_seconds", "gauge", "where the worker's clock stands, seconds since 1970"),
+    Metric("clock_jumped", "gauge", "1: the machine's clock is not believed and timers wait"),
+    Metric("clock_jumps", "counter", "leaps of the machine's clock that were not followed"),
     Metric("timers_armed", "counter", "timers set or set anew"),
     Metric("timers_fired", "counter", "timers fired"),
     Metric("timers_cancelled", "counter", "timers cancelled"),

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from streams.clock import wall_ms
 from streams.metrics import PROCESS, Metrics
 from triggers.book import Book
 from triggers.decisions import Decision, Offer, Withdrawal
@@ -46,6 +45,7 @@ class WorkerObserver:
         self._world: World | None = None
         self._intake: Intake | None = None
         self._errors: Counter[str] = Counter()
+        self._jumps = 0
         self.book_changed(book)
 
     def watch(self, world: "World", intake: "Intake") -> None:
@@ -80,7 +80,7 @@ class WorkerObserver:
 
     def _fired(self, fired: list[int]) -> None:
         assert self._world is not None
-        reached, now = self._world.clock.reached, wall_ms()
+        reached, now = self._world.clock.reached, self._world.clock.wall_ms()
         self._metrics.add("timers_fired", amount=len(fired))
         late_s = (max(0, now - reached(due_ms)) / 1000 for due_ms in fired)
         self._metrics.observe_many("timer_lateness_seconds", late_s)
@@ -103,7 +103,7 @@ class WorkerObserver:
         metrics.observe("publish_seconds", took_s)
         world = self._world
         if world is not None and not world.clock.follows_log:
-            now = wall_ms()
+            now = world.clock.now_ms()
             late_s = [(now - record.at) / 1000 for record in records if record.at]
             metrics.observe_many("latency_seconds", late_s)
 
@@ -153,6 +153,9 @@ class WorkerObserver:
         metrics = self._metrics
         now_ms = world.clock.now_ms()
         metrics.set("log_time_seconds", value=now_ms / 1000 if now_ms else time.time())
+        metrics.set("clock_jumped", value=int(world.clock.jumped))
+        metrics.add("clock_jumps", amount=world.clock.jumps - self._jumps)
+        self._jumps = world.clock.jumps
         metrics.set("partitions_owned", value=len(partitions))
         metrics.set("catalog_version", value=world.catalog.version)
         metrics.set("cache_customers", value=sum(p.cached for p in partitions))

@@ -299,7 +299,10 @@ class Partition:
     async def _due_customers(self) -> list[tuple[str, int]]:
         """Customers whose timers the clock may fire now, in due order."""
         world = self._world
-        horizon = min(world.clock.now_ms(), self._merge.read_up_to(world.clock.at, TIMER_MARGIN_MS))
+        now = world.clock.now_ms()
+        if world.clock.jumped:
+            return []
+        horizon = min(now, self._merge.read_up_to(world.clock.at, TIMER_MARGIN_MS))
         if self._next_due is None:
             self._next_due = await world.store.next_due(self.number) or _NEVER
         if self._next_due > horizon or not self._may_fire():

@@ -62,6 +62,12 @@ class Settings(BaseSettings):
     clock: Literal["system", "log"] = Field(
         "system", description="`log`: time stands at the highest record timestamp read"
     )
+    clock_jump_seconds: int = Field(
+        300,
+        ge=60,
+        le=86_400,
+        description="a larger step of the machine's clock is not followed: timers wait",
+    )
     sending: Literal["fast", "fsync"] = Field(
         "fast", description="`fsync`: an offer leaves only after Redis has it on disk"
     )

@@ -18,7 +18,8 @@ import structlog
 from streams import log as logs
 from streams.app import App, create_app, run_app
 from streams.catalog import CatalogReader
-from streams.clock import make_clock, wall_ms
+from streams.clock import Clock, steady_ms
+from streams.clockguard import compare_with, make_clock
 from streams.codec import Door
 from streams.collector import calm_collector
 from streams.errors import PreconditionError, StreamsError, UsageError
@@ -79,7 +80,7 @@ class _Worker:
         outputs = output_topics(book)
         partitions = check_topics(settings, book)
         settings = settings.model_copy(update={"partitions": partitions})
-        clock = make_clock(settings.clock)
+        clock = make_clock(settings.clock, settings.clock_jump_seconds * 1000)
         door = Door(partitions, book.custom)
         world = World(store, door, book, Catalog(), clock, observer, settings)
         reader = CatalogReader(
@@ -103,8 +104,9 @@ class _Worker:
         intake = Intake(world, lambda: app.sender, outputs, crash)
         app = create_app(settings, intake, TOPICS)
         observer.watch(world, intake)
-        web = WebServer(settings, lambda: _status(intake, app), observer)
+        web = WebServer(settings, lambda: _status(intake, app, clock), observer)
         await web.start()
+        self._begin(self._guard(compare_with(clock, store), crash), "clock")
         self._begin(self._guard(reader.follow(), crash), "catalogue")
         self._begin(self._guard(learned.follow(), crash), "learned")
         self._begin(self._guard(self._watch_stall(intake), crash), "watchdog")
@@ -150,7 +152,7 @@ class _Worker:
         while True:
             await asyncio.sleep(_TICK_S)
             for number, partition in intake.partitions.items():
-                idle_ms = wall_ms() - partition.applied_at
+                idle_ms = steady_ms() - partition.applied_at
                 if partition.waiting and not partition.blockers() and idle_ms > most_ms:
                     raise StalledError(
                         f"partition {number}: {partition.waiting} records wait and nothing was "
@@ -170,20 +172,21 @@ class _Worker:
             observer.book_faults(len(self._folder.faults))
 
 
-def _status(intake: Intake, app: App) -> dict[str, Any]:
+def _status(intake: Intake, app: App, clock: Clock) -> dict[str, Any]:
     """What ``/readyz`` answers: ready when partitions are owned and none is held back."""
     blocked = sorted({topic for p in intake.partitions.values() for topic in p.blockers()})
     stuck = [topic for topic in blocked if _held_long(intake, topic)]
     return {
-        "ready": bool(intake.partitions) and not app.rebalancing and not stuck,
+        "ready": bool(intake.partitions) and not app.rebalancing and not stuck and not clock.jumped,
         "partitions": sorted(intake.partitions),
         "blocked": stuck,
+        "clock": "jumped" if clock.jumped else "ok",
     }
 
 
 def _held_long(intake: Intake, topic: str) -> bool:
     """Whether a topic that cannot be fetched has held a partition back for over 5 s."""
     return any(
-        topic in partition.blockers() and wall_ms() - partition.applied_at > 5_000
+        topic in partition.blockers() and steady_ms() - partition.applied_at > 5_000
         for partition in intake.partitions.values()
     )

@@ -136,6 +136,16 @@ class Store:
             return ""
         return reply[1].decode() if len(reply) == 2 else ""
 
+    async def server_ms(self) -> int | None:
+        """The server's own clock, ms since 1970; None when the user may not ask."""
+        try:
+            seconds, micros = await self._shared.call(("TIME",), again=True)
+        except StoreUnavailable:
+            raise
+        except StoreError:
+            return None
+        return int(seconds) * 1000 + int(micros) // 1000
+
     # A partition
 
     async def claim(

@@ -184,6 +184,8 @@ class StandingClock:
     """Stands where the test puts it."""
 
     follows_log = True
+    jumped = False
+    jumps = 0
 
     def __init__(self) -> None:
         self.now = 0

@@ -1,6 +1,7 @@
 """The log's clock stands at the highest record timestamp read."""
 
-from streams.clock import LogClock, SystemClock, make_clock, wall_ms
+from streams.clock import LogClock, SystemClock, wall_ms
+from streams.clockguard import make_clock
 
 
 def test_the_logs_clock_never_goes_back() -> None:
