@@ -112,7 +112,8 @@ class GuardedClock(SystemClock):
 
     def observe(self, timestamp_ms: int) -> None:
         """A record of that timestamp exists: it is at least so late."""
-        self._newest = max(self._newest, timestamp_ms)
+        if timestamp_ms <= self.now_ms() + _AHEAD_MS_MAX:  # one that the door takes
+            self._newest = max(self._newest, timestamp_ms)
         if self._differs and abs(timestamp_ms - self.now_ms()) <= self._jump_ms:
             self._agree()
         if self._leap is not None and self._leap > 0:

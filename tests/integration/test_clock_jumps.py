@@ -62,7 +62,7 @@ def carts(at_ms: int) -> Log:
 
 def opened_bench(store: object, log: Log, machine: Machine) -> Bench:
     bench = Bench(store, BOOK, log)  # type: ignore[arg-type]
-    bench.clock = bench.world.clock = machine.clock  # type: ignore[assignment]
+    bench.clock = bench.world.clock = machine.clock
     return bench
 
 
