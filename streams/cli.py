@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from streams.deadletterscli import dead_letters_app
+
 app = typer.Typer(
     name="tsuide",
     help="Offers at the right moment, from a shop's event stream.",
@@ -17,6 +19,7 @@ app = typer.Typer(
 )
 topics_app = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
+app.add_typer(dead_letters_app, name="dead-letters")
 
 Json = Annotated[bool, typer.Option("--json", help="The last line is one JSON object.")]
 Kafka = Annotated[str | None, typer.Option(help="HOST:PORT of Kafka (TSUIDE_KAFKA).")]

@@ -8,6 +8,8 @@ from typing import Final
 
 #: More of a refused value is not kept; its digest is of the whole.
 VALUE_KEPT_BYTES: Final = 64 * 1024
+#: Stands as the topic of a letter that tells of a timer, which lies on no topic.
+TIMERS: Final = "timers"
 
 
 def dead_letter(

@@ -29,6 +29,8 @@ DECISIONS = "decisions"
 DEAD_LETTERS = "dead-letters"
 #: Between partitions: what each learnt across its customers (``streams.learning``).
 LEARNED = "learned"
+#: Which dead letters were sent once more (``streams.resend``).
+REPLAYS = "replays"
 
 _EVER = "-1"
 _ANY_MS = str(2**63 - 1)
@@ -75,6 +77,7 @@ def plan_topics(book: Book | None, partitions: int, history: bool) -> list[Plan]
     return [
         Plan(CATALOG, 1, catalog),
         Plan(LEARNED, 1, {"cleanup.policy": "compact"}),
+        Plan(REPLAYS, 1, {"cleanup.policy": "compact"}),
         *(Plan(topic, partitions, inward) for topic in TOPICS),
         *(Plan(topic, partitions, outward) for topic in output_topics(book)),
     ]
