@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 from zlib import crc32
 
+from streams.activations import Activations
 from streams.deadletters import dead_letter
 from streams.failpoints import reach
 from streams.learning import Learner
@@ -69,6 +70,7 @@ class Partition:
         self._merge = Merge(tuple(topics), world.settings.buffer_records)
         self._cache: dict[str, Customer] = {}
         self._learner = Learner(number, world.store)
+        self._books = Activations(number, world.store)
         self._wake = asyncio.Event()
         self._stopping = False
         self._next_due: int | None = None  # None: ask the store
@@ -333,7 +335,8 @@ class Partition:
 
     async def _commit(self, work: _Work, last: bool = False) -> None:
         world = self._world
-        docs: dict[tuple[bytes, str], bytes] = {}
+        digest = work.book.digest
+        docs = await self._books.changes(digest, self.offsets, world.clock.now_ms())
         due: dict[bytes, int | None] = {}
         for customer_id, customer in work.changed.items():
             raw_id = customer_id.encode()
@@ -361,7 +364,7 @@ class Partition:
             docs=docs,
             due=due,
             outbox=pack(records) if records else b"",
-            book=work.book.digest,
+            book=digest,
             trim_to=trim_to,
             trimmed=dict(relay.offsets) if trim_to is not None else {},
         )

@@ -6,12 +6,14 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from streams.errors import StreamsError
-from streams.strictyaml import Fault, Places, read_document
+from streams.strictyaml import UNREADABLE, Fault, Places, read_document
 from triggers.book import Book
 from triggers.compiler import compile_content
 from triggers.shapes import Fault as ContentFault
 
 FILES_MAX = 200
+#: Of all files together: a megabyte of YAML takes several seconds to read.
+FOLDER_BYTES_MAX = 2 * 1024 * 1024
 #: Beside the rules, but no part of the book (``streams.scenarios``).
 SCENARIOS = "scenarios.yaml"
 #: Sections of names, and what one of them is called; each name stands in one file.
@@ -43,10 +45,20 @@ def _shift(places: Places, own: Places, rules_before: int) -> None:
 
 def _files(folder: FilePath) -> list[FilePath]:
     """The book's files; what begins with a dot is an editor's."""
-    every = [*folder.glob("*.yaml"), *folder.glob("*.yml")]
+    try:
+        every = [*folder.glob("*.yaml"), *folder.glob("*.yml")]
+    except OSError:  # the folder went away meanwhile
+        return []
     return sorted(
         file for file in every if not file.name.startswith(".") and file.name != SCENARIOS
     )
+
+
+def _size(file: FilePath) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:  # reading it will say so
+        return 0
 
 
 @dataclass(slots=True)
@@ -85,6 +97,10 @@ def read_folder(folder: FilePath) -> Source:
         return source
     if len(files) > FILES_MAX:
         source.unread.append(Fault(str(folder), 1, 1, f"more than {FILES_MAX} files"))
+        return source
+    if sum(map(_size, files)) > FOLDER_BYTES_MAX:
+        message = f"more than {FOLDER_BYTES_MAX // 1024} KiB in all"
+        source.unread.append(Fault(str(folder), 1, 1, message))
         return source
     for file in files:
         own = Places()
@@ -148,6 +164,7 @@ class RuleFolder:
     def __init__(self, folder: FilePath) -> None:
         self._folder = folder
         self._seen: object = None
+        self._waiting: Book | None = None
         self.faults: list[Fault] = []
 
     def load(self) -> Book:
@@ -160,13 +177,29 @@ class RuleFolder:
         seen = self._look()
         if seen == self._seen:
             return None
-        self._seen = seen
         found = load_folder(self._folder)
+        if self._look() != seen:
+            return None  # it changed while it was read: half of it may well look like a book
+        unread = not isinstance(found, Book) and any(UNREADABLE in f.message for f in found)
+        self._seen = None if unread else seen  # what cannot be read now may be readable soon
         if isinstance(found, Book):
             self.faults = []
             return found
         self.faults = found
         return None
+
+    def settled(self) -> Book | None:
+        """A new book that two looks in a row found the same, so that nobody is writing it.
+
+        Half a file, or one of two files that belong together, may be a book without a fault; its
+        rules would take the timers of all others with them.
+        """
+        waiting, self._waiting = self._waiting, None
+        found = self.poll()
+        if found is not None:
+            self._waiting = found
+            return None
+        return waiting if not self.faults and self._look() == self._seen else None
 
     def _look(self) -> object:
         looked = []
@@ -175,5 +208,7 @@ class RuleFolder:
                 stat = file.stat()
             except OSError:
                 continue  # gone between listing and looking: the next look sees it
-            looked.append((str(file), stat.st_mtime_ns, stat.st_size, stat.st_ino))
+            looked.append(
+                (str(file), stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
+            )
         return looked

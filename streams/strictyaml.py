@@ -22,6 +22,8 @@ _DECIMAL = re.compile(r"[-+]?[0-9]+\.[0-9]+")
 _SINGLE = re.compile(r"''|.", re.DOTALL)
 _DOUBLE = re.compile(r"\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\U[0-9a-fA-F]{8}|\\.|.", re.DOTALL)
 FAULTS_MAX = 100
+#: How the fault of a file begins that may be read another time.
+UNREADABLE = "cannot be read"
 _WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
@@ -162,12 +164,14 @@ def read_document(file: FilePath, places: Places, faults: list[Fault]) -> Any:
         if not file.is_file():  # reading a pipe would never end
             faults.append(Fault(str(file), 1, 1, "is no file"))
             return None
-        if file.stat().st_size > FILE_BYTES_MAX:
+        with file.open("rb") as stream:  # a file may grow while it is read
+            raw = stream.read(FILE_BYTES_MAX + 1)
+        if len(raw) > FILE_BYTES_MAX:
             faults.append(Fault(str(file), 1, 1, f"more than {FILE_BYTES_MAX // 1024} KiB"))
             return None
-        text = file.read_text(encoding="utf-8")
+        text = raw.decode().replace("\r\n", "\n").replace("\r", "\n")
     except (OSError, UnicodeDecodeError) as error:
-        faults.append(Fault(str(file), 1, 1, f"cannot be read: {type(error).__name__}"))
+        faults.append(Fault(str(file), 1, 1, f"{UNREADABLE}: {type(error).__name__}"))
         return None
     document = _Reader(str(file), places, faults).read(text)
     if document is not None and not isinstance(document, dict):

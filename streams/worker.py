@@ -163,7 +163,7 @@ class _Worker:
         """Swap the book when the folder holds another good one; report a faulty one."""
         while True:
             await asyncio.sleep(self._settings.rules_poll_seconds)
-            book = await asyncio.to_thread(self._folder.poll)
+            book = await asyncio.to_thread(self._folder.settled)
             if book is not None and book.digest != world.book.digest:
                 # Partitions read the book once for each batch, so it changes between two.
                 world.use(book)

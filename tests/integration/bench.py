@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from zlib import crc32
 
+from streams.activations import Activation, book_at
 from streams.clock import TIME_MAX_MS, Clock
 from streams.codec import Door
 from streams.merge import FetchState
@@ -166,6 +167,39 @@ def model(book: Book, log: Log, until_ms: int, catalog: Catalog | None = None) -
     return found
 
 
+def replay(books: Mapping[str, Book], log: Log, known: list[Activation], until_ms: int) -> Outcome:
+    """What must come of one partition's log when each record is decided with the book that the
+    store says was in force for it; ``books`` by digest."""
+    door_of = {digest: Door(log.partitions, book.custom) for digest, book in books.items()}
+    catalog, found, customers = Catalog(), Outcome(), dict[str, Customer]()
+    digest, last_ms = known[0].digest, 0
+
+    def fire(up_to_ms: int) -> None:
+        for customer in customers.values():
+            out = Step()
+            advance(customer, up_to_ms, books[digest], catalog, out)
+            _gather(found, out)
+
+    for topic, record in log.merged(0):
+        decided_by = book_at(known, topic, record.offset)
+        assert decided_by is not None
+        if decided_by != digest:
+            fire(last_ms)  # what was due before the change
+            digest = decided_by
+        event = door_of[digest].decode(
+            topic, 0, record.key, record.value, record.headers, record.timestamp, until_ms
+        )
+        customer = customers.setdefault(event.subject, Customer(event.subject))
+        checksum = crc32(record.value or b"")
+        _gather(found, step(customer, event, record.timestamp, books[digest], catalog, checksum))
+        last_ms = record.timestamp
+    fire(last_ms)
+    digest = known[-1].digest  # the last change may have come after the last record
+    fire(until_ms)
+    found.customers = {name: _parts(customer) for name, customer in customers.items()}
+    return found
+
+
 def _parts(customer: Customer) -> dict[str, bytes]:
     return {letter: packed for letter, packed in customer.take_changes() if packed}
 
@@ -284,8 +318,13 @@ class Bench:
             relay.cancel()
             await asyncio.gather(relay, return_exceptions=True)
 
-    async def round(self, number: int, most: Mapping[str, int] | None = None) -> None:
-        """One fetch round: up to so many records of each topic (None: all), then all turns."""
+    async def round(
+        self, number: int, most: Mapping[str, int] | None = None, whole: bool = False
+    ) -> None:
+        """One fetch round: up to so many records of each topic (None: all), then all turns.
+
+        ``whole``: as if nothing else lay in the topics yet, so that no record has to wait.
+        """
         partition = self.partitions[number]
         for topic in TOPICS:
             records = self.log.records.get((topic, number), [])
@@ -297,10 +336,8 @@ class Bench:
             self._given[topic, number] = end
         for topic in TOPICS:
             end = self._given[topic, number]
-            state = FetchState(
-                end, len(self.log.records.get((topic, number), ())), self.clock.wall_ms()
-            )
-            partition.learn(topic, state)
+            stable = end if whole else len(self.log.records.get((topic, number), ()))
+            partition.learn(topic, FetchState(end, stable, self.clock.wall_ms()))
         while await partition.turn():
             pass
 
@@ -329,10 +366,11 @@ class Bench:
         for number in range(self.log.partitions):
             await self.round(number)
             await self.close(number)
-        await self._read_documents()
+        await self.read_documents()
         return self.outcome
 
-    async def _read_documents(self) -> None:
+    async def read_documents(self) -> None:
+        """Put what the store holds of the log's customers into the outcome."""
         names = {record.key for records in self.log.records.values() for record in records}
         for number in range(self.log.partitions):
             found = await self.world.store.load(number, names - {None}, PART_LETTERS)  # type: ignore[arg-type]
