@@ -18,6 +18,8 @@ from streams.store.store import Store
 #: The letter of this document in the partition's keys; no part of a customer's has it.
 LETTER: Final = "r"
 _ID: Final = b"rule-books"
+#: Where the document lies among those of a partition, as a batch names it.
+KEY: Final = (_ID, LETTER)
 #: Changes that are remembered; of more the oldest are forgotten.
 ACTIVATIONS_MAX: Final = 200
 
@@ -40,8 +42,13 @@ _unpack: Final = msgspec.msgpack.Decoder(list[Activation]).decode
 
 async def activations(store: Store, partition: int) -> list[Activation]:
     """The changes of the rule book that a partition remembers, oldest first."""
-    stored = (await store.load(partition, [_ID], LETTER))[_ID].get(LETTER)
-    return _unpack(stored) if stored else []
+    stored = await store.load(partition, [_ID], LETTER)
+    return read_activations(stored[_ID].get(LETTER))
+
+
+def read_activations(packed: bytes | None) -> list[Activation]:
+    """The changes in a stored document; none where there is no document."""
+    return _unpack(packed) if packed else []
 
 
 def book_at(known: list[Activation], topic: str, offset: int) -> str | None:
@@ -74,4 +81,4 @@ class Activations:
             return {}
         began = {topic: offset or 0 for topic, offset in offsets.items()}
         self._known = [*self._known, Activation(digest, began, at_ms)][-ACTIVATIONS_MAX:]
-        return {(_ID, LETTER): _pack(self._known)}
+        return {KEY: _pack(self._known)}

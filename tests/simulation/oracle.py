@@ -15,6 +15,8 @@ from zlib import crc32
 
 import msgspec
 
+from streams.activations import KEY as BOOKS_KEY
+from streams.activations import read_activations
 from streams.codec import Door
 from streams.deadletters import dead_letter
 from streams.readback import record_id
@@ -149,9 +151,20 @@ def judge(machine: Machine) -> list[str]:
     faults = list(_outputs(machine, model))
     for number in range(PARTITIONS):
         held = machine.store.state.held(number)
-        faults += _differences(f"documents of {number}", held.docs, model.docs[number])
+        docs = dict(held.docs)
+        faults += _books(number, docs, machine.book.digest)
+        faults += _differences(f"documents of {number}", docs, model.docs[number])
         faults += _differences(f"pending timers of {number}", held.due, model.due[number])
     return faults
+
+
+def _books(number: int, docs: dict[tuple[bytes, str], bytes], digest: str) -> Iterator[str]:
+    """The memory of rule books, taken out of ``docs``: the one book, from the beginning on."""
+    packed = docs.pop(BOOKS_KEY, None)
+    known = read_activations(packed)
+    began = [(one.digest, set(one.offsets.values())) for one in known]
+    if began != ([(digest, {0})] if packed or docs else []):
+        yield f"partition {number} remembers the books {began}, not {digest} from 0 on"
 
 
 def _differences(what: str, found: dict[Any, Any], wanted: dict[Any, Any]) -> Iterator[str]:
