@@ -41,6 +41,10 @@ class CatalogReader(Follower):
             found = self._door.decode_catalog(
                 record.key, record.value, record.headers, record.timestamp
             )
+            if isinstance(found, Tombstone):
+                self._catalog.forget(found)
+            else:
+                self._catalog.apply(found.type, found.subject, found.data)
         except Refused as refused:
             self._on_refused(CATALOG, refused.reason)
             log.warning(
@@ -50,8 +54,3 @@ class CatalogReader(Follower):
                 reason=refused.reason,
                 detail=refused.detail,
             )
-            return
-        if isinstance(found, Tombstone):
-            self._catalog.forget(found)
-        else:
-            self._catalog.apply(found.type, found.subject, found.data)

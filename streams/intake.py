@@ -121,7 +121,7 @@ class Intake:
         relay.offsets.update(meta.trimmed)
         partition = Partition(number, world, meta, relay)
         for entry, blob in await world.store.outbox(number):
-            relay.put(entry, unpack(blob))
+            relay.put(entry, unpack(blob), len(blob))
         # What was read back goes with the outbox of the claim: a store that was set back between
         # the two may hold entries that were sent long before.
         await world.store.verify(number, meta.token, meta.number)

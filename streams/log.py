@@ -23,6 +23,7 @@ from typing import Any, TextIO, cast
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
+from streams.lograte import RateLimit
 from streams.settings import Settings
 from triggers.errors import TsuideError
 
@@ -45,6 +46,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 # Set by `configure`; before that every process has a key of its own.
 _key = secrets.token_bytes(32)
+_rate = RateLimit()
+
+
+def take_dropped() -> int:
+    """How many repeated lines were not written since the last call."""
+    return _rate.take_dropped()
 
 
 def clean(text: str) -> str:
@@ -99,6 +106,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
         )
     )
+    handler.addFilter(_rate)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

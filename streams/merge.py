@@ -40,14 +40,15 @@ _FOREVER = 2**63
 class _Queue:
     """The waiting records of one topic, oldest first, with the instants they were received."""
 
-    __slots__ = ("chunks", "place", "rank", "size", "state", "topic")
+    __slots__ = ("bytes", "chunks", "place", "rank", "size", "state", "topic")
 
     def __init__(self, topic: str, rank: int) -> None:
         self.topic = topic
         self.rank = rank
-        self.chunks: deque[tuple[int, Sequence[Raw]]] = deque()
+        self.chunks: deque[tuple[int, Sequence[Raw], int]] = deque()
         self.place = 0  # of the next record in the first chunk
         self.size = 0
+        self.bytes = 0  # of whole chunks: one that is begun counts until it is finished
         self.state: FetchState | None = None
 
     def head(self) -> Raw:
@@ -64,23 +65,33 @@ class _Queue:
 class Merge:
     """Buffers of one partition, by topic, in the rank in which equal timestamps are applied."""
 
-    def __init__(self, topics: Sequence[str], bound: int) -> None:
-        """``topics`` in rank order; a topic with ``bound`` records waiting counts as full."""
+    def __init__(self, topics: Sequence[str], bound: int, bytes_bound: int = _FOREVER) -> None:
+        """``topics`` in rank order; a topic counts as full with ``bound`` records waiting, or
+        with records of ``bytes_bound`` bytes."""
         self._queues = {topic: _Queue(topic, rank) for rank, topic in enumerate(topics)}
         self._bound = bound
+        self._bytes_bound = bytes_bound
         self.size = 0
+        self._room_bytes = 0
 
-    def add(self, topic: str, records: Sequence[Raw], received_ms: int) -> None:
-        """Append fetched records of one topic, in offset order."""
+    def add(
+        self, topic: str, records: Sequence[Raw], received_ms: int, size_bytes: int = 0
+    ) -> None:
+        """Append fetched records of one topic, in offset order; ``size_bytes`` is their size."""
         if records:
             queue = self._queues[topic]
-            queue.chunks.append((received_ms, records))
+            queue.chunks.append((received_ms, records, size_bytes))
             queue.size += len(records)
+            queue.bytes += size_bytes
             self.size += len(records)
 
     def learn(self, topic: str, state: FetchState) -> None:
         """Note what the last fetch answer told about a topic."""
         self._queues[topic].state = state
+
+    def sizes_bytes(self) -> dict[str, int]:
+        """Bytes of records that wait, by topic."""
+        return {topic: queue.bytes for topic, queue in self._queues.items()}
 
     def sizes(self) -> dict[str, int]:
         """Records that wait, by topic."""
@@ -96,7 +107,10 @@ class Merge:
         if not waiting:
             return []
         first = min(waiting, key=lambda queue: (queue.head().timestamp, queue.rank))
-        return [q.topic for q in waiting if q.size >= self._bound and q is not first]
+        return [q.topic for q in waiting if self._is_full(q) and q is not first]
+
+    def _is_full(self, queue: _Queue) -> bool:
+        return queue.size >= self._bound or queue.bytes >= self._bytes_bound
 
     def blockers(self) -> list[str]:
         """Topics that hold records back because nothing is known of what comes next in them."""
@@ -109,15 +123,19 @@ class Merge:
             if not queue.size and queue.caught_up_ms() <= received
         ]
 
-    def take(self, most: int) -> list[tuple[str, Raw]]:
-        """Remove and return up to ``most`` records in the order in which they are applied."""
+    def take(self, most: int, most_bytes: int = _FOREVER) -> list[tuple[str, Raw]]:
+        """Remove and return up to ``most`` records in the order in which they are applied.
+
+        No further fetched piece is begun when those that were finished have ``most_bytes``.
+        """
         taken: list[tuple[str, Raw]] = []
+        self._room_bytes = most_bytes
         known_ms = min(
             (queue.caught_up_ms() for queue in self._queues.values() if not queue.size),
             default=_FOREVER,
         )
         waiting = [queue for queue in self._queues.values() if queue.size]
-        while waiting and len(taken) < most:
+        while waiting and len(taken) < most and self._room_bytes > 0:
             waiting.sort(key=lambda queue: (queue.head().timestamp, queue.rank))
             queue = waiting[0]
             limit = _FOREVER
@@ -139,7 +157,7 @@ class Merge:
         before = len(taken)
         topic = queue.topic
         while queue.chunks and len(taken) < most:
-            received_ms, records = queue.chunks[0]
+            received_ms, records, size_bytes = queue.chunks[0]
             if received_ms >= known_ms:
                 break
             place, end = queue.place, len(records)
@@ -151,6 +169,10 @@ class Merge:
                 break
             queue.chunks.popleft()
             queue.place = 0
+            queue.bytes -= size_bytes
+            self._room_bytes -= size_bytes
+            if self._room_bytes <= 0:
+                break
         queue.size -= len(taken) - before
         return len(taken) > before
 

@@ -35,6 +35,12 @@ class Metric:
 TABLE: tuple[Metric, ...] = (
     Metric("events_applied", "counter", "events applied", ("topic", "type")),
     Metric("events_repeated", "counter", "resends dropped: same source, id and body"),
+    Metric("events_late", "counter", "events applied so long after they happened", ("by",)),
+    Metric(
+        "bounds_reached", "counter", "oldest entries forgotten: a list was at its bound", ("list",)
+    ),
+    Metric("hot_keys", "counter", "windows in which one customer made over 20 % of the events"),
+    Metric("hot_key_share", "gauge", "the largest customer's share of the events", ("partition",)),
     Metric("dead_letters", "counter", "records refused", ("reason", "topic")),
     Metric("decisions", "counter", "decisions made", ("rule", "outcome", "reason")),
     Metric("offers", "counter", "offers made", ("rule", "channel")),
@@ -66,9 +72,14 @@ TABLE: tuple[Metric, ...] = (
     Metric("published", "counter", "records acknowledged by Kafka", ("topic",)),
     Metric("published_already", "counter", "outbox entries found sent after a crash", ("topic",)),
     Metric("outbox_records", "gauge", "decided and not yet trimmed", ("partition",)),
+    Metric("outbox_bytes", "gauge", "bytes decided and not yet acknowledged", ("partition",)),
+    Metric("outbox_known", "gauge", "ids found in the output and not met again", ("partition",)),
     Metric("latency_seconds", "histogram", "from record timestamp to sent offer", (), _SECONDS),
     Metric("lag_records", "gauge", "records not yet applied", ("topic", "partition")),
     Metric("buffered_records", "gauge", "records read and waiting for the merge", ("topic",)),
+    Metric("buffered_bytes", "gauge", "bytes read and waiting for the merge"),
+    Metric("catalog_entries", "gauge", "what the catalogue in memory holds", ("what",)),
+    Metric("log_lines_dropped", "counter", "repeated lines that were not written"),
     Metric(
         "merge_blocked", "gauge", "1: this topic cannot be fetched and holds others", ("topic",)
     ),

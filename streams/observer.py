@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from streams import log as logs
 from streams.metrics import PROCESS, Metrics
 from triggers.book import Book
 from triggers.decisions import Decision, Offer, Withdrawal
@@ -22,6 +23,7 @@ _NOTES = {
     "timer_cancelled": "timers_cancelled",
     "when_false": "conditions_false",
     "repeated": "events_repeated",
+    "hot_key": "hot_keys",
     "offer_repeated": "events_repeated",
     "rule_paused": "rules_paused",
     "bundle_out_of_bounds": "candidates_out_of_bounds",
@@ -34,7 +36,16 @@ _NOTES = {
 }
 
 #: Gauges whose series come and go.
-_COME_AND_GO = ("lag_records", "outbox_records", "timers_pending", "merge_blocked", "rule_rests")
+_COME_AND_GO = (
+    "lag_records",
+    "outbox_records",
+    "outbox_bytes",
+    "outbox_known",
+    "hot_key_share",
+    "timers_pending",
+    "merge_blocked",
+    "rule_rests",
+)
 
 
 class WorkerObserver:
@@ -69,6 +80,10 @@ class WorkerObserver:
             name = _NOTES.get(note)
             if name is not None:
                 metrics.add(name, amount=count)
+            elif note.startswith("bound_"):
+                metrics.add("bounds_reached", note.removeprefix("bound_"), amount=count)
+            elif note.startswith("late_"):
+                metrics.add("events_late", note.removeprefix("late_"), amount=count)
         if out.fired:
             self._fired(out.fired)
         if out.decisions:
@@ -160,6 +175,10 @@ class WorkerObserver:
         metrics.set("catalog_version", value=world.catalog.version)
         metrics.set("cache_customers", value=sum(p.cached for p in partitions))
         metrics.set("learned_entries", value=len(world.catalog.learned))
+        metrics.set("buffered_bytes", value=sum(p.buffered_bytes() for p in partitions))
+        for what, size in world.catalog.sizes().items():
+            metrics.set("catalog_entries", what, value=size)
+        metrics.add("log_lines_dropped", amount=logs.take_dropped())
         for name in _COME_AND_GO:
             metrics.forget(name)
         blocked: Counter[str] = Counter()
@@ -168,6 +187,9 @@ class WorkerObserver:
             number = str(partition.number)
             blocked.update(partition.blockers())
             buffered.update(partition.buffered())
+            metrics.set("hot_key_share", number, value=partition.traffic.share)
+            metrics.set("outbox_bytes", number, value=partition.relay.size)
+            metrics.set("outbox_known", number, value=partition.relay.known)
             metrics.set("outbox_records", number, value=partition.relay.waiting)
             metrics.set("timers_pending", number, value=partition.pending_timers)
             for topic, lag in partition.lag().items():

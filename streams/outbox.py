@@ -21,6 +21,8 @@ from streams.topics import DEAD_LETTERS, DECISIONS, LEARNED
 
 #: Entries that wait for acknowledgement before the partition stops taking new records.
 ENTRIES_MAX = 16
+#: Bytes of those entries, packed: what Redis and the worker hold while Kafka is away.
+BYTES_MAX = 64 * 1024 * 1024
 #: Records that go into one round of sends.
 ROUND_RECORDS_MAX = 5_000
 
@@ -124,7 +126,7 @@ class Relay:
         self._observer = observer
         self._prefix = prefix
         self._wall = wall
-        self._queue: deque[tuple[int, list[Outgoing]]] = deque()
+        self._queue: deque[tuple[int, list[Outgoing], int]] = deque()
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -134,15 +136,25 @@ class Relay:
         self.trimmed = 0  # up to which the store was told
         self.offsets: dict[str, int] = {}  # output topic -> offset below which all is done
         self.waiting = 0  # records
+        self.size = 0  # bytes
 
-    def put(self, number: int, records: list[Outgoing]) -> None:
-        """Queue an applied entry."""
-        self._queue.append((number, records))
+    def put(self, number: int, records: list[Outgoing], size: int = 0) -> None:
+        """Queue an applied entry that takes ``size`` bytes."""
+        self._queue.append((number, records, size))
         self.waiting += len(records)
+        self.size += size
         self._idle.clear()
         self._wake.set()
-        if len(self._queue) >= ENTRIES_MAX:
+        if self._crowded():
             self._room.clear()
+
+    def _crowded(self) -> bool:
+        return len(self._queue) >= ENTRIES_MAX or self.size >= BYTES_MAX
+
+    @property
+    def known(self) -> int:
+        """Ids that the output topics had at the claim and that did not come by yet."""
+        return len(self._known)
 
     @property
     def full(self) -> bool:
@@ -168,10 +180,11 @@ class Relay:
 
     async def _round(self) -> None:
         by_topic: dict[str, list[Outgoing]] = {}
-        last = taken = count = 0
+        last = taken = count = size = 0
         # A copy: while an offer is looked at again, the partition may put another entry.
-        for number, records in list(self._queue):
+        for number, records, size_of in list(self._queue):
             last = number
+            size += size_of
             taken += 1
             count += len(records)
             for record in await self._checked(records):
@@ -203,8 +216,9 @@ class Relay:
         for _ in range(taken):
             self._queue.popleft()
         self.waiting -= count
+        self.size -= size
         self.done = last
-        if len(self._queue) < ENTRIES_MAX:
+        if not self._crowded():
             self._room.set()
 
     async def _checked(self, records: list[Outgoing]) -> list[Outgoing]:

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any
 from zlib import crc32
 
 from streams.activations import Activations
@@ -17,11 +17,12 @@ from streams.failpoints import reach
 from streams.learning import Learner
 from streams.merge import FetchState, Merge
 from streams.outbox import Outgoing, Relay, pack
+from streams.results import in_order, outgoing
 from streams.sending import LateCheck, hold, take_held
 from streams.store.calls import Batch, Meta
+from streams.traffic import Traffic, count_late
 from streams.world import World
 from triggers.book import Book
-from triggers.decisions import Offer
 from triggers.engine import advance, step
 from triggers.errors import Refused
 from triggers.events import TOPICS
@@ -33,6 +34,8 @@ from triggers.state import PART_LETTERS, Customer
 TIMER_MARGIN_MS = 250
 #: Timers of so many customers fire in one batch, so that fresh events are not starved.
 TIMERS_PER_BATCH = 200
+#: Bytes of records that go into one batch, but for the last fetched piece.
+BATCH_BYTES_MAX = 16 * 1024 * 1024
 _IDLE_S = 0.05
 _NEVER = 2**62
 
@@ -67,10 +70,13 @@ class Partition:
         self._world = world
         self._token = meta.token
         self._call = meta.number
-        self._merge = Merge(tuple(topics), world.settings.buffer_records)
+        self._merge = Merge(
+            tuple(topics), world.settings.buffer_records, world.settings.buffer_bytes
+        )
         self._cache: dict[str, Customer] = {}
         self._learner = Learner(number, world.store)
         self._books = Activations(number, world.store)
+        self.traffic = Traffic(number)
         self._wake = asyncio.Event()
         self._stopping = False
         self._next_due: int | None = None  # None: ask the store
@@ -94,7 +100,8 @@ class Partition:
 
     def add(self, topic: str, records: list[Any], received_ms: int) -> None:
         """Take fetched records of one topic."""
-        self._merge.add(topic, records, received_ms)
+        size = sum(len(record.value or b"") for record in records)
+        self._merge.add(topic, records, received_ms, size)
         self._wake.set()
 
     def learn(self, topic: str, state: FetchState) -> None:
@@ -113,6 +120,10 @@ class Partition:
     def buffered(self) -> dict[str, int]:
         """Records that wait, by topic."""
         return self._merge.sizes()
+
+    def buffered_bytes(self) -> int:
+        """Bytes of the records that wait."""
+        return sum(self._merge.sizes_bytes().values())
 
     def lag(self) -> dict[str, int]:
         """Records not yet applied, by topic, as of the last fetch answers."""
@@ -171,7 +182,7 @@ class Partition:
         world = self._world
         records, due = [], []
         if await self._room():
-            records = self._merge.take(world.settings.batch_records)
+            records = self._merge.take(world.settings.batch_records, BATCH_BYTES_MAX)
             due = await self._due_customers()
         idle = not records and not due and not self._holds
         if idle and not self._learner.ready(world.clock.now_ms()):
@@ -263,6 +274,7 @@ class Partition:
         fact_order: list[int] = []
         for subject, places in by_customer.items():
             customer = work.changed[subject] = self._cache[subject]
+            count_late(decoded, places, customer.now.at, out)
             for place in places:
                 event, topic, record = decoded[place]
                 step(customer, event, record.timestamp, book, catalog, crc32(record.value), out)
@@ -274,9 +286,10 @@ class Partition:
                     offer_order += [place] * (len(out.offers) - len(offer_order))
                 if len(out.learnt) > len(fact_order):
                     fact_order += [place] * (len(out.learnt) - len(fact_order))
-        out.decisions[:] = _in_order(out.decisions, order)
-        out.learnt[:] = _in_order(out.learnt, fact_order)
-        out.offers[:] = _in_order(out.offers, offer_order)
+        self.traffic.see({who: len(places) for who, places in by_customer.items()}, out)
+        out.decisions[:] = in_order(out.decisions, order)
+        out.learnt[:] = in_order(out.learnt, fact_order)
+        out.offers[:] = in_order(out.offers, offer_order)
 
     def _refuse(self, reason: str, detail: str, topic: str, record: Any, work: _Work) -> None:
         key, value, headers = dead_letter(
@@ -342,13 +355,15 @@ class Partition:
             raw_id = customer_id.encode()
             for letter, packed in customer.take_changes():
                 docs[raw_id, letter] = packed
+            for name, count in customer.take_losses():
+                work.out.note(f"bound_{name}", count)
             due_ms = customer.due_ms()
             if due_ms != customer.stored_due:
                 customer.stored_due = due_ms
                 due[raw_id] = due_ms or None
                 if due_ms and self._next_due is not None and due_ms < self._next_due:
                     self._next_due = due_ms
-        records = _outgoing(work.out)
+        records = outgoing(work.out)
         records += work.records
         if work.out.learnt or self._learner.waiting:
             now_ms = world.clock.now_ms()
@@ -357,13 +372,14 @@ class Partition:
             records += news
         relay = self.relay
         trim_to = relay.done if relay.done > relay.trimmed else None
+        outbox = pack(records) if records else b""
         batch = Batch(
             token=self._token,
             number=self._call,
             offsets={t: (n, work.offsets.get(t, n or 0)) for t, n in self.offsets.items()},
             docs=docs,
             due=due,
-            outbox=pack(records) if records else b"",
+            outbox=outbox,
             book=digest,
             trim_to=trim_to,
             trimmed=dict(relay.offsets) if trim_to is not None else {},
@@ -378,7 +394,7 @@ class Partition:
         for topic, (_, new) in batch.offsets.items():
             self.offsets[topic] = new
         if records:
-            relay.put(self._call, records)
+            relay.put(self._call, records, len(outbox))
         self._call += 1
         self.applied_at = world.clock.wall_ms()
         world.observer.applied(work.types, len(work.changed), work.out, took_s)
@@ -398,28 +414,3 @@ class Partition:
             reach("before_trim")
             await self._world.store.trim(self.number, self._token, done, dict(relay.offsets))
             relay.trimmed = done
-
-
-T = TypeVar("T")
-
-
-def _in_order(values: list[T], places: list[int]) -> list[T]:
-    """``values`` by their places; equal places keep their order."""
-    ranked = sorted(zip(places, range(len(values)), strict=True))
-    return [values[index] for _, index in ranked]
-
-
-def _outgoing(out: Step) -> list[Outgoing]:
-    records = []
-    for offer in out.offers:
-        topic, customer, event_id, value = offer.record()
-        record = Outgoing(topic, customer.encode(), value, event_id)
-        if isinstance(offer, Offer):
-            record.at, record.until = offer.at, offer.valid_until
-            record.due = offer.trigger.due_ms or offer.at
-            record.skip_after_ms = offer.skip_after_ms
-        records.append(record)
-    for decision in out.decisions:
-        topic, customer, event_id, value = decision.record()
-        records.append(Outgoing(topic, customer.encode(), value, event_id))
-    return records

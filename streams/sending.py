@@ -121,7 +121,7 @@ def hold(customer: Customer, until_ms: int, record: Outgoing) -> None:
     packed = _pack(record)
     if any(known == packed for _, known in held):
         return
-    _keep(customer, [*held, (until_ms, packed)][-MAX_HELD:])
+    _keep(customer, customer.newest("held", [*held, (until_ms, packed)], MAX_HELD))
 
 
 def take_held(customer: Customer, up_to_ms: int) -> list[Outgoing]:

@@ -112,6 +112,12 @@ class Settings(BaseSettings):
     buffer_records: int = Field(
         8192, ge=16, le=1_000_000, description="most records that wait in memory, a topic partition"
     )
+    buffer_bytes: int = Field(
+        4 * 1024 * 1024,
+        ge=65_536,
+        le=1 << 30,
+        description="most bytes of records that wait in memory, a topic partition",
+    )
     cache_customers: int = Field(
         100_000, ge=0, le=10_000_000, description="most customers kept in memory, a worker"
     )

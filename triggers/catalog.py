@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from triggers.errors import Refused
 from triggers.events import Tombstone
 from triggers.learned import View
 from triggers.shelves import Shelves
@@ -56,6 +57,11 @@ UNKNOWN = Product("")
 #: (minus weight, sku, product): in their plain order the best come first, equal ones by sku.
 Entry = tuple[float, str, Product]
 Ranked = list[Entry]
+#: What a catalogue holds at most: a worker has all of it in memory.
+PRODUCTS_MAX = 1_000_000
+RELATIONS_MAX = 5_000_000
+RELATIONS_OF_ONE_MAX = 1_000
+BUNDLES_MAX = 200_000
 #: Answers remembered until the next change of the catalogue.
 _KNOWN_MAX = 100_000
 
@@ -68,6 +74,7 @@ class Catalog:
 
     __slots__ = (
         "_bundles",
+        "_edges",
         "_known",
         "_products",
         "_relations",
@@ -83,6 +90,7 @@ class Catalog:
         self.learned = View()
         self._known: dict[tuple[str, str], Ranked] = {}  # answers of related()
         self._products: dict[str, Product] = {}
+        self._edges = 0
         self._relations: dict[str, dict[tuple[str, str], Relation]] = {}
         self._bundles: dict[str, Bundle] = {}
         self._shelves = Shelves()
@@ -168,18 +176,40 @@ class Catalog:
         """All skus that products exist for, in no order that carries meaning."""
         return [sku for sku in self._products if sku not in self._removed]
 
+    def sizes(self) -> dict[str, int]:
+        """How much it holds, by kind."""
+        return {
+            "products": len(self._products),
+            "relations": self._edges,
+            "bundles": len(self._bundles),
+            "stocks": len(self._stock),
+            "removed": len(self._removed),
+        }
+
+    def _room(self, known: bool, size: int, most: int, what: str) -> None:
+        if not known and size >= most:
+            raise Refused("catalog_full", f"the catalogue holds {most} {what}")
+
     def apply(self, event_type: str, sku: str, data: Any) -> None:
-        """Apply one ``catalog.*`` event with its decoded ``data``."""
+        """Apply one ``catalog.*`` event with its decoded ``data``.
+
+        Raises:
+            Refused: it would hold more than its bounds; nothing changed.
+        """
+        _APPLY[event_type](self, sku, data)
         self.version += 1
         self._known.clear()
-        _APPLY[event_type](self, sku, data)
 
     def forget(self, gone: Tombstone) -> None:
         """Apply a null value: remove what its compaction key had set."""
         self.version += 1
         self._known.clear()
         if gone.what == "relation":
-            self._relations.get(gone.sku, {}).pop((gone.to, gone.relation), None)
+            edges = self._relations.get(gone.sku, {})
+            if edges.pop((gone.to, gone.relation), None) is not None:
+                self._edges -= 1
+            if not edges:
+                self._relations.pop(gone.sku, None)
         elif gone.what == "stock":
             self._stock.pop(gone.sku, None)
         elif gone.what == "bundle":
@@ -189,6 +219,7 @@ class Catalog:
             self._removed.discard(gone.sku)
 
     def _product_set(self, sku: str, data: Any) -> None:
+        self._room(sku in self._products, len(self._products), PRODUCTS_MAX, "products")
         self._removed.discard(sku)
         ladder = data.ladder
         self._shelves.drop(self._products.get(sku))
@@ -212,9 +243,15 @@ class Catalog:
 
     def _relation_set(self, sku: str, data: Any) -> None:
         edge = Relation(data.to, data.relation, data.weight, _texts(data.story))
+        edges = self._relations.get(sku, {})
+        known = (data.to, data.relation) in edges
+        self._room(known, self._edges, RELATIONS_MAX, "relations")
+        self._room(known, len(edges), RELATIONS_OF_ONE_MAX, "relations of one product")
         self._relations.setdefault(sku, {})[(data.to, data.relation)] = edge
+        self._edges += not known
 
     def _bundle_set(self, sku: str, data: Any) -> None:
+        self._room(sku in self._bundles, len(self._bundles), BUNDLES_MAX, "bundles")
         theme = _texts(data.theme)
         self._shelves.drop_bundle(self._bundles.get(sku))
         bundle = Bundle(sku, tuple(data.items), data.price, data.currency, theme)
@@ -222,9 +259,11 @@ class Catalog:
         self._shelves.put_bundle(bundle)
 
     def _stock_set(self, sku: str, data: Any) -> None:
+        self._room(sku in self._stock, len(self._stock), PRODUCTS_MAX, "stocks")
         self._stock[sku] = data.stock
 
     def _remove(self, sku: str, data: Any) -> None:
+        self._room(sku in self._removed, len(self._removed), PRODUCTS_MAX, "removed products")
         self._removed.add(sku)
 
 

@@ -51,6 +51,7 @@ def _cart(customer: Customer, cart_id: str) -> Cart:
     carts.append(cart)
     if len(carts) > MAX_CARTS:
         del carts[0]
+        customer.lose("carts")
     return cart
 
 
@@ -71,6 +72,7 @@ def _item_added(customer: Customer, data: Any, at: int, catalog: Catalog) -> Non
     item = data.item
     known = cart.lines.get(item.sku)
     if known is None and len(cart.lines) >= MAX_CART_LINES:
+        customer.lose("cart_lines")
         return
     quantity = item.quantity if known is None else item.quantity + known.quantity
     cart.lines = {**cart.lines, item.sku: _line(item, held_within(quantity))}
@@ -97,7 +99,7 @@ def _cart_viewed(customer: Customer, data: Any, at: int, catalog: Catalog) -> No
 
 def _product_viewed(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
     history = customer.history
-    views = [*history.views, (data.sku, at)][-MAX_VIEWS:]
+    views = customer.newest("views", [*history.views, (data.sku, at)], MAX_VIEWS)
     customer.replace("history", History(views, history.problems))
 
 
@@ -105,7 +107,7 @@ def _checkout(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
     now = customer.now
     rest = [c for c in now.checkouts if c.checkout_id != data.checkout_id]
     rest.append(Checkout(data.checkout_id, data.cart_id, data.total, data.currency))
-    now.checkouts = rest[-MAX_CHECKOUTS:]
+    now.checkouts = customer.newest("checkouts", rest, MAX_CHECKOUTS)
 
 
 def _purchase(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
@@ -129,15 +131,19 @@ def _purchase(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
     orders[order_id] = order
     if len(orders) > MAX_ORDERS:
         del orders[next(iter(orders))]
+        customer.lose("orders")
     customer.touch("orders")
     _count(customer, order, 1)
     now.first_order_at = now.first_order_at or at
     now.last_order_at = at
+    if len(lines) > MAX_ORDER_LINES:
+        customer.lose("order_lines", len(lines) - MAX_ORDER_LINES)
     owned = customer.owned
     for sku in dict.fromkeys([line.sku for line in lines[:MAX_ORDER_LINES]]):
         owned[sku] = owned.pop(sku, 0) + 1
     while len(owned) > MAX_OWNED:
         del owned[next(iter(owned))]
+        customer.lose("owned")
     customer.touch("owned")
 
 
@@ -208,7 +214,7 @@ def _given_back(customer: Customer, data: Any, at: int, catalog: Catalog) -> Non
 def _contract_set(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
     rest = [c for c in customer.now.contracts if c.contract_id != data.contract_id]
     rest.append(Contract(data.contract_id, data.plan, data.renews_at))
-    customer.now.contracts = rest[-MAX_CONTRACTS:]
+    customer.now.contracts = customer.newest("contracts", rest, MAX_CONTRACTS)
 
 
 def _contract_ended(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
@@ -218,13 +224,13 @@ def _contract_ended(customer: Customer, data: Any, at: int, catalog: Catalog) ->
 
 def _problem(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
     history = customer.history
-    problems = [*history.problems, (data.tag, at)][-MAX_PROBLEMS:]
+    problems = customer.newest("problems", [*history.problems, (data.tag, at)], MAX_PROBLEMS)
     customer.replace("history", History(history.views, problems))
 
 
 def _ticket_opened(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
     rest = [ticket for ticket in customer.now.tickets if ticket != data.ticket_id]
-    customer.now.tickets = [*rest, data.ticket_id][-MAX_TICKETS:]
+    customer.now.tickets = customer.newest("tickets", [*rest, data.ticket_id], MAX_TICKETS)
 
 
 def _ticket_resolved(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
@@ -236,7 +242,7 @@ def _ticket_resolved(customer: Customer, data: Any, at: int, catalog: Catalog) -
 
 def _deployed(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
     rest = [product for product in customer.now.deployed if product != data.product]
-    customer.now.deployed = [*rest, data.product][-MAX_DEPLOYED:]
+    customer.now.deployed = customer.newest("deployed", [*rest, data.product], MAX_DEPLOYED)
 
 
 def _profile(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
@@ -251,7 +257,10 @@ def _consent(value: bool) -> Applier:
     def apply(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
         # "*" speaks for all channels, so it also replaces what single channels said before.
         known = {} if data.channel == "*" else customer.now.consents
-        customer.now.consents = _bounded({**known, data.channel: value})
+        consents = {**known, data.channel: value}
+        if len(consents) > MAX_CONSENTS:
+            customer.lose("consents")
+        customer.now.consents = _bounded(consents)
 
     return apply
 

@@ -140,6 +140,7 @@ def _say(customer: Customer, made: Made | None, reason: str | None, at: int) -> 
         refused[key] = at
     while len(refused) > MAX_REFUSED:
         del refused[next(iter(refused))]
+        customer.lose("refusals")
     customer.offers.refused = refused
     customer.touch("offers")
 

@@ -274,6 +274,7 @@ def _record(
     )
     if len(offers.made) > MAX_OFFERS:
         _forget_one(offers.made, ctx)
+        ctx.customer.lose("offers")
     if rule.cooldown_ms:
         offers.last[rule.id] = at
         for stale in [known for known in offers.last if known not in ctx.book.rules]:
@@ -286,6 +287,7 @@ def _record(
         if len(marks) > MAX_MARKS:
             del marks[next(iter(marks))]
             out.note("mark_dropped")
+            ctx.customer.lose("marks")
         ctx.customer.touch("marks")
     ctx.customer.touch("offers")
 

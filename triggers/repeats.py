@@ -35,6 +35,7 @@ def remember(customer: Customer, source: str, event_id: str, at: int, checksum: 
     seen += _pack(at >> 32, at & 0xFFFFFFFF, mark, checksum)
     if len(seen) > _SIZE_MAX:
         del seen[:_WIDTH]
+        customer.lose("repeats")
     forgotten = at - SEEN_MS
     while int.from_bytes(seen[:_MARK_AT], "big") <= forgotten:
         del seen[:_WIDTH]

@@ -20,9 +20,12 @@ letter   part    holds
 =======  ======  ====================================================================
 """
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 import msgspec
+
+T = TypeVar("T")
 
 MAX_CARTS = 5
 MAX_CART_LINES = 100
@@ -273,7 +276,7 @@ class Customer:
     notes the changed parts, which :meth:`take_changes` hands to the store.
     """
 
-    __slots__ = ("_changed", "_parts", "_raw", "id", "now", "stored_due")
+    __slots__ = ("_changed", "_losses", "_parts", "_raw", "id", "now", "stored_due")
 
     def __init__(self, customer_id: str, raw: dict[str, bytes] | None = None) -> None:
         """``raw`` maps part letters to stored bytes; None or empty for an unknown customer."""
@@ -281,6 +284,7 @@ class Customer:
         self._raw: dict[str, bytes] = raw or {}
         self._parts: dict[str, Any] = {}
         self._changed: set[str] = set()
+        self._losses: dict[str, int] = {}
         self.now: Now = self._load("now")
         self.stored_due = self.due_ms()
 
@@ -300,6 +304,24 @@ class Customer:
     def touch(self, name: str) -> None:
         """Note that a part changes."""
         self._changed.add(name)
+
+    def lose(self, name: str, count: int = 1) -> None:
+        """Note that a list of that name was at its bound, so that its oldest were forgotten."""
+        self._losses[name] = self._losses.get(name, 0) + count
+
+    def newest(self, name: str, values: list[T], most: int) -> list[T]:
+        """The last ``most`` of ``values``; what goes is noted under ``name``."""
+        if len(values) <= most:
+            return values
+        self.lose(name, len(values) - most)
+        return values[-most:]
+
+    def take_losses(self) -> Iterable[tuple[str, int]]:
+        """What was forgotten because of a bound since the last call, by the list's name."""
+        if not self._losses:
+            return ()
+        losses, self._losses = self._losses, {}
+        return losses.items()
 
     def replace(self, name: str, value: Any) -> None:
         """Put a new value in place of a part (not of ``now``)."""

@@ -19,6 +19,8 @@ from triggers.state import MAX_BARS, MAX_TIMERS, Customer, Timer
 
 _CHECKOUT = "checkout_id"
 _CART = "cart_id"
+#: A timer is set at most so far ahead: a date of a record may name the year 2099.
+HORIZON_MS_MAX = 1_100 * 86_400_000
 _SILENCE, _BEFORE = Mode.AFTER_SILENCE, Mode.BEFORE
 _DECODE = {
     name: msgspec.json.Decoder(known.data).decode
@@ -112,6 +114,7 @@ def bar(customer: Customer, event_type: str, fields: tuple[str, ...], data: Any,
         bars[key] = at
     while len(bars) > MAX_BARS:
         del bars[next(iter(bars))]
+        customer.lose("bars")
     customer.touch("bars")
 
 
@@ -203,6 +206,9 @@ def due_of(rule: Rule, ctx: Context) -> int | None:
     if date is None:
         return None
     due = rule.before.by.before(date, zone)
+    if due > ctx.at + HORIZON_MS_MAX:
+        ctx.customer.lose("horizon")  # the next event of the kind looks at the date again
+        return None
     if due >= ctx.at:
         return due
     return ctx.at if rule.before.fire_if_past else None
@@ -223,6 +229,8 @@ def shed(customer: Customer) -> int:
     """Drop timers beyond ``MAX_TIMERS``, the last ones due first; how many."""
     timers = customer.now.timers
     surplus = len(timers) - MAX_TIMERS
+    if surplus > 0:
+        customer.lose("timers", surplus)
     for _ in range(surplus):
         drop(customer, max(timers, key=_order))
     return max(0, surplus)

@@ -46,6 +46,7 @@ def record(customer: Customer, data: Any, at: int, zone: str) -> None:
     meters[data.metric] = meter  # at the end: told last
     if len(meters) > MAX_METRICS:
         del meters[next(iter(meters))]
+        customer.lose("metrics")
     value = float(data.value)
     if data.quota is not None:
         meter.quota = float(data.quota)

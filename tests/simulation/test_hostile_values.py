@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import pytest
 
 from streams.outbox import pack, unpack
-from streams.partition import _outgoing
+from streams.results import outgoing
 from streams.rulefiles import load_book
 from tests.simulation.hostile import Sender, catalog_of
 from tests.unit.harness import DAY, World, make_book
@@ -31,7 +31,7 @@ def no_number(name: str) -> NoReturn:
 
 def sent(out: Step) -> list[dict[str, Any]]:
     """What a step sends, out of the outbox and as its readers see it."""
-    records = unpack(pack(_outgoing(out)))
+    records = unpack(pack(outgoing(out)))
     return [json.loads(record.value, parse_constant=no_number) for record in records]
 
 

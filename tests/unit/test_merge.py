@@ -151,3 +151,24 @@ def test_however_records_are_cut_into_fetches_the_order_is_that_of_one_sort(
     ]
     assert out == [(topic, at) for at, _, topic in sorted(ranked)]
     assert merge.size == 0
+
+
+def test_p9_a_topic_is_full_by_bytes_too_and_the_first_in_line_never_is() -> None:
+    merge = Merge(TOPICS, 1_000, 500)
+    merge.add("customer", [Record(1, 0)], 1000, 900)
+    merge.add("cart", [Record(2, 0)], 1000, 500)
+    merge.add("purchase", [Record(3, 0)], 1000, 499)
+    assert merge.full() == ["cart"]
+    assert merge.sizes_bytes() == {"customer": 900, "cart": 500, "purchase": 499}
+
+
+def test_p9_a_batch_begins_no_further_piece_beyond_its_bytes() -> None:
+    merge = make_merge()
+    for number in range(5):
+        merge.add("cart", [Record(2 * number, 0), Record(2 * number + 1, 0)], 1000, 400)
+    for topic in ("customer", "purchase"):
+        merge.learn(topic, caught_up(0, 1001))
+    assert len(merge.take(1_000, 1_000)) == 6
+    assert len(merge.take(1_000, 1)) == 2
+    assert len(merge.take(1_000)) == 2
+    assert merge.sizes_bytes()["cart"] == 0

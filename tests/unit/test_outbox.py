@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from streams.outbox import ENTRIES_MAX, Outgoing, Relay, known_as, pack, unpack
+from streams.outbox import BYTES_MAX, ENTRIES_MAX, Outgoing, Relay, known_as, pack, unpack
 
 
 class Acked(NamedTuple):
@@ -174,3 +174,23 @@ def test_an_offer_that_was_noted_as_expired_before_a_crash_is_not_sent_after_it(
     relay.recheck = still_good
     run_relay(log, relay, [(1, [offer("a"), offer("b")])])
     assert log.records == {"x-offers.email": [b"b"]}
+
+
+def test_p9_entries_of_many_bytes_make_the_partition_wait_though_they_are_few() -> None:
+    async def run() -> None:
+        log = Log()
+        log.open.clear()
+        relay, _ = make_relay(log)
+        task = asyncio.create_task(relay.run())
+        relay.put(1, [outgoing("decisions", "a")], BYTES_MAX - 1)
+        assert not relay.full
+        relay.put(2, [outgoing("decisions", "b")], 1)
+        assert relay.full
+        assert relay.size == BYTES_MAX
+        log.open.set()
+        await asyncio.wait_for(relay.room(), 5)
+        await asyncio.wait_for(relay.flush(), 5)
+        assert relay.size == 0
+        task.cancel()
+
+    asyncio.run(run())
