@@ -75,6 +75,7 @@ def count_late(
     for place in places:
         event, _, record = decoded[place]
         stamp = record.timestamp
-        behind = max(at, stamp) - min(event.time_ms, stamp)
+        at = max(at, stamp)
+        behind = at - min(event.time_ms, stamp)
         if behind >= _HOUR_MS:
             out.note("late_" + next(name for name, ms in LATE_MS if behind >= ms))
