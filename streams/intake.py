@@ -14,6 +14,7 @@ from streams.failpoints import reach
 from streams.merge import FetchState
 from streams.outbox import Relay, Sender, unpack
 from streams.partition import Partition
+from streams.poison import Care
 from streams.readback import read_back
 from streams.store.calls import Meta, new_token
 from streams.store.errors import StoreError
@@ -120,6 +121,8 @@ class Intake:
         relay = Relay(number, self._sender(), known, world.observer, prefix, stamp)
         relay.offsets.update(meta.trimmed)
         partition = Partition(number, world, meta, relay)
+        settings, store = world.settings, world.store
+        partition.care = await Care.begin(store, number, meta.epoch, settings.batch_records)
         for entry, blob in await world.store.outbox(number):
             relay.put(entry, unpack(blob), len(blob))
         # What was read back goes with the outbox of the claim: a store that was set back between
@@ -158,6 +161,8 @@ class Intake:
                 await deciding
                 await partition.relay.flush()
                 await partition.trim()
+                if partition.ended and partition.care is not None:
+                    await partition.care.end()
         except TimeoutError:
             log.warning("released before all was acknowledged", partition=number)
         finally:

@@ -42,6 +42,7 @@ TABLE: tuple[Metric, ...] = (
     Metric("hot_keys", "counter", "windows in which one customer made over 20 % of the events"),
     Metric("hot_key_share", "gauge", "the largest customer's share of the events", ("partition",)),
     Metric("dead_letters", "counter", "records refused", ("reason", "topic")),
+    Metric("dead_letters_summed", "counter", "refused records whose letter stands for many"),
     Metric("decisions", "counter", "decisions made", ("rule", "outcome", "reason")),
     Metric("offers", "counter", "offers made", ("rule", "channel")),
     Metric("offers_withdrawn", "counter", "offers withdrawn", ("rule", "channel")),

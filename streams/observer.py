@@ -33,6 +33,7 @@ _NOTES = {
     "feedback_repeated": "feedback_repeated",
     "feedback_contradicts": "feedback_contradicting",
     "feedback_late": "feedback_late",
+    "letters_summed": "dead_letters_summed",
 }
 
 #: Gauges whose series come and go.

@@ -6,27 +6,24 @@ outbox and source offsets forward by one atomic call to the store; then the rela
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
-from zlib import crc32
 
 from streams.activations import Activations
-from streams.deadletters import dead_letter
 from streams.failpoints import reach
 from streams.learning import Learner
 from streams.merge import FetchState, Merge
 from streams.outbox import Outgoing, Relay, pack
-from streams.results import in_order, outgoing
+from streams.poison import Care, Due, Records, apply_apart, is_poison, told
 from streams.sending import LateCheck, hold, take_held
 from streams.store.calls import Batch, Meta
-from streams.traffic import Traffic, count_late
+from streams.traffic import Traffic
+from streams.ward import PartitionWard
+from streams.work import LetterRate, Work, step_by_customer
 from streams.world import World
-from triggers.book import Book
-from triggers.engine import advance, step
+from triggers.engine import advance, fire_first
 from triggers.errors import Refused
 from triggers.events import TOPICS
-from triggers.judgement import Step
 from triggers.state import PART_LETTERS, Customer
 
 #: How long after a due time a fetch must have been sent that found nothing more (clock skew
@@ -38,18 +35,6 @@ TIMERS_PER_BATCH = 200
 BATCH_BYTES_MAX = 16 * 1024 * 1024
 _IDLE_S = 0.05
 _NEVER = 2**62
-
-
-class _Work:
-    """What one batch gathers before it is applied, under one rule book."""
-
-    def __init__(self, book: Book) -> None:
-        self.book = book
-        self.out = Step()
-        self.types: Counter[tuple[str, str]] = Counter()
-        self.records: list[Outgoing] = []  # dead letters and offers whose hold is over
-        self.offsets: dict[str, int] = {}
-        self.changed: dict[str, Customer] = {}
 
 
 class Partition:
@@ -95,6 +80,10 @@ class Partition:
         self.applied_at = world.clock.wall_ms()  # machine clock of the last applied batch
         self.pending_timers = 0  # customers, as of the last look
         self._looked_at = 0
+        self.care: Care | None = None  # None: nothing is known of the owner before
+        self._ward = PartitionWard(number, world, self._room, self._once, self._find, self._commit)
+        self._letters = LetterRate(world.settings.dead_letters_per_second)
+        self.ended = False  # :meth:`run` came to its end, with all in hand applied
 
     # -- intake ----------------------------------------------------------------------------
 
@@ -156,7 +145,8 @@ class Partition:
             if not await self.turn():
                 await self._pause()
         if self._learner.waiting:
-            await self._commit(_Work(self._world.book), last=True)
+            await self._commit(Work(self._world.book), last=True)
+        self.ended = True
 
     async def _pause(self) -> None:
         try:
@@ -179,30 +169,62 @@ class Partition:
 
     async def turn(self) -> bool:
         """Apply one batch of records and due timers; whether there was anything to do."""
-        world = self._world
-        records, due = [], []
+        world, care = self._world, self.care
+        careful = care is not None and care.careful
+        records: Records = []
+        due: Due = []
         if await self._room():
-            records = self._merge.take(world.settings.batch_records, BATCH_BYTES_MAX)
-            due = await self._due_customers()
+            most = world.settings.batch_records if care is None else care.most
+            records = self._merge.take(most, BATCH_BYTES_MAX)
+            if not (records and careful):
+                due = (await self._due_customers())[: most if careful else None]
         idle = not records and not due and not self._holds
         if idle and not self._learner.ready(world.clock.now_ms()):
             return False
-        work = _Work(world.book)
+        if care is not None and careful and (records or due):
+            await care.apply(self._ward, records, due)
+        elif await self._once(records, due):
+            await apply_apart(self._ward, records, due)
+        return True
+
+    async def _once(self, records: Records, due: Due, one_timer: bool = False) -> str:
+        """Apply a batch with what is to be held; what was raised while it was worked out."""
+        work = Work(self._world.book)
+        work.holds, self._holds = self._holds, []
+        self._held.clear()
+        try:
+            await self._work_out(records, due, work, one_timer)
+        except Exception as error:
+            if not is_poison(error):
+                raise
+            self._forget(work)
+            if not (records or due):
+                raise
+            return told(error)
+        await self._commit(work)
+        for *_, stored in work.holds:
+            stored.set_result(None)
+        return ""
+
+    def _forget(self, work: Work) -> None:
+        """Drop what a batch that will not be stored has left in memory."""
+        self._cache.clear()
+        self._next_due = None
+        if work.holds:
+            self._holds = work.holds + self._holds
+            self._held.set()
+
+    async def _work_out(self, records: Records, due: Due, work: Work, one_timer: bool) -> None:
         if records:
             await self._decide(records, work)
         if due:
-            await self._fire(due, work)
-        holds, self._holds = self._holds, []
-        self._held.clear()
-        await self._load_missing(customer_id for customer_id, _, _, _ in holds)
-        for customer_id, until_ms, record, _ in holds:
+            await self._fire(due, work, one_timer)
+        await self._load_missing(customer_id for customer_id, _, _, _ in work.holds)
+        for customer_id, until_ms, record, _ in work.holds:
             customer = self._cache[customer_id]
             hold(customer, until_ms, record)
             work.changed[customer_id] = customer
-        await self._commit(work)
-        for *_, stored in holds:
-            stored.set_result(None)
-        return True
+        work.pack()
 
     async def _room(self) -> bool:
         """Wait until the outbox takes another entry; False when an offer must be held first.
@@ -234,7 +256,7 @@ class Partition:
         await self._load_missing([customer_id])
         return self._cache[customer_id]
 
-    async def _decide(self, records: list[tuple[str, Any]], work: _Work) -> None:
+    async def _decide(self, records: list[tuple[str, Any]], work: Work) -> None:
         """Decode the records, load their customers, and let the engine decide in order."""
         world = self._world
         door, number = world.door, self.number
@@ -249,7 +271,7 @@ class Partition:
                     topic, number, record.key, record.value, record.headers, record.timestamp, now
                 )
             except Refused as refused:
-                self._refuse(refused.reason, refused.detail, topic, record, work)
+                work.refuse(topic, record, refused.reason, refused.detail)
                 continue
             if event.subject not in cache:
                 missing.add(event.subject)
@@ -257,47 +279,8 @@ class Partition:
         work.types.update([(topic, event.type) for event, topic, _ in decoded])
         world.observer.loaded(len(decoded), len(missing))
         await self._load_missing(missing)
-        self._step_by_customer(decoded, work)
-
-    def _step_by_customer(self, decoded: list[tuple[Any, str, Any]], work: _Work) -> None:
-        """Run the batch's events customer by customer; what comes of it is in the log's order.
-
-        Customers do not see each other, so only the order of each one's events matters; taking
-        them together keeps a document in the processor's cache while it is worked on.
-        """
-        book, catalog, out = work.book, self._world.catalog, work.out
-        by_customer: dict[str, list[int]] = {}
-        for place, (event, _, _) in enumerate(decoded):
-            by_customer.setdefault(event.subject, []).append(place)
-        order: list[int] = []  # the place of the event behind each decision
-        offer_order: list[int] = []
-        fact_order: list[int] = []
-        for subject, places in by_customer.items():
-            customer = work.changed[subject] = self._cache[subject]
-            count_late(decoded, places, customer.now.at, out)
-            for place in places:
-                event, topic, record = decoded[place]
-                step(customer, event, record.timestamp, book, catalog, crc32(record.value), out)
-                if out.conflict:
-                    detail = "another body came under this source and id within 72 h"
-                    self._refuse("id_conflict", detail, topic, record, work)
-                if len(out.decisions) > len(order):
-                    order += [place] * (len(out.decisions) - len(order))
-                    offer_order += [place] * (len(out.offers) - len(offer_order))
-                if len(out.learnt) > len(fact_order):
-                    fact_order += [place] * (len(out.learnt) - len(fact_order))
-        self.traffic.see({who: len(places) for who, places in by_customer.items()}, out)
-        out.decisions[:] = in_order(out.decisions, order)
-        out.learnt[:] = in_order(out.learnt, fact_order)
-        out.offers[:] = in_order(out.offers, offer_order)
-
-    def _refuse(self, reason: str, detail: str, topic: str, record: Any, work: _Work) -> None:
-        key, value, headers = dead_letter(
-            reason, detail, topic, self.number, record.offset, record.key, record.value
-        )
-        place = f"{topic}/{self.number}/{record.offset}"
-        work.records.append(Outgoing("dead-letters", key, value, place, headers))
-        self._world.observer.dead_letter(topic, reason)
+        self.traffic.see(step_by_customer(decoded, work, cache, world.catalog), work.out)
+        work.order(records)
 
     async def _load_missing(self, ids: Iterable[str]) -> None:
         """Bring the customers that are not in the cache into it."""
@@ -311,7 +294,7 @@ class Partition:
             # The relay may have brought it in while we waited; there must be one of it.
             cache.setdefault(customer_id, Customer(customer_id, stored.get(raw_id)))
 
-    async def _due_customers(self) -> list[tuple[str, int]]:
+    async def _due_customers(self) -> Due:
         """Customers whose timers the clock may fire now, in due order."""
         world = self._world
         now = world.clock.now_ms()
@@ -335,36 +318,30 @@ class Partition:
             self._budget = self._world.settings.timers_per_second
         return self._budget > 0
 
-    async def _fire(self, due: list[tuple[str, int]], work: _Work) -> None:
+    async def _fire(self, due: Due, work: Work, one_timer: bool) -> None:
         world = self._world
         await self._load_missing(customer_id for customer_id, _ in due)
         for customer_id, horizon in due:
             customer = self._cache[customer_id]
-            advance(customer, horizon, work.book, world.catalog, work.out)
+            fire = fire_first if one_timer else advance
+            fire(customer, horizon, work.book, world.catalog, work.out)
             work.records += take_held(customer, horizon)
             work.changed[customer_id] = customer
 
     # -- the atomic step -------------------------------------------------------------------
 
-    async def _commit(self, work: _Work, last: bool = False) -> None:
+    async def _commit(self, work: Work, last: bool = False) -> None:
         world = self._world
         digest = work.book.digest
         docs = await self._books.changes(digest, self.offsets, world.clock.now_ms())
-        due: dict[bytes, int | None] = {}
-        for customer_id, customer in work.changed.items():
-            raw_id = customer_id.encode()
-            for letter, packed in customer.take_changes():
-                docs[raw_id, letter] = packed
-            for name, count in customer.take_losses():
-                work.out.note(f"bound_{name}", count)
-            due_ms = customer.due_ms()
-            if due_ms != customer.stored_due:
-                customer.stored_due = due_ms
-                due[raw_id] = due_ms or None
-                if due_ms and self._next_due is not None and due_ms < self._next_due:
-                    self._next_due = due_ms
-        records = outgoing(work.out)
-        records += work.records
+        docs.update(work.docs)
+        due = work.due
+        if self._next_due is not None:
+            self._next_due = min([self._next_due, *(ms for ms in due.values() if ms)])
+        records = work.records
+        if work.refusals:
+            wall_ms = world.clock.wall_ms()
+            records += self._letters.letters(work.refusals, self.number, wall_ms, work.out)
         if work.out.learnt or self._learner.waiting:
             now_ms = world.clock.now_ms()
             sums, news = await self._learner.learn(work.out.learnt, now_ms, everything=last)
@@ -397,6 +374,8 @@ class Partition:
             relay.put(self._call, records, len(outbox))
         self._call += 1
         self.applied_at = world.clock.wall_ms()
+        for refusal in work.refusals:
+            world.observer.dead_letter(refusal.topic, refusal.reason)
         world.observer.applied(work.types, len(work.changed), work.out, took_s)
         self._make_room()
 

@@ -31,7 +31,9 @@ def record_id(headers: Any, value: bytes | None) -> str:
     """The id under which the relay knows a record: a dead letter's place, else the event's id."""
     named = dict(headers or ())
     if "offset" in named:
-        return b"/".join(named[name] for name in ("topic", "partition", "offset")).decode()
+        place = b"/".join(named[name] for name in ("topic", "partition", "offset")).decode()
+        # One that stands for many is not the one of its first record.
+        return f"{place}+{named['count'].decode()}" if "count" in named else place
     return _id(value or b"{}").id
 
 

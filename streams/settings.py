@@ -124,6 +124,12 @@ class Settings(BaseSettings):
     failpoint: str = Field(
         "", max_length=128, description="for tests: `NAME:kill@N`, see `streams/failpoints.py`"
     )
+    dead_letters_per_second: int = Field(
+        100,
+        ge=1,
+        le=1_000_000,
+        description="letters of a reason, a partition; beyond it one stands for many",
+    )
     timers_per_second: int = Field(
         2000, ge=1, le=1_000_000, description="most overdue timers fired, a partition"
     )

@@ -129,6 +129,14 @@ def advance(customer: Customer, to_ms: int, book: Book, catalog: Catalog, out: S
         _fire(customer, due[0], due[1], book, catalog, out)
 
 
+def fire_first(customer: Customer, to_ms: int, book: Book, catalog: Catalog, out: Step) -> bool:
+    """Fire only the next timer due at or before ``to_ms``; whether there was one."""
+    due = take_due(customer, to_ms, book.custom)
+    if due is not None:
+        _fire(customer, due[0], due[1], book, catalog, out)
+    return due is not None
+
+
 def _cancel(customer: Customer, event: Event, at: int, book: Book, out: Step) -> None:
     dropped = cancel(customer, book.cancels[event.type], event.data)
     if dropped:

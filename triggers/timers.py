@@ -246,6 +246,12 @@ def armed_by(customer: Customer, timer: Timer, custom: Mapping[str, EventType]) 
     return _decoded(timer.event_type, data, custom) if isinstance(data, bytes) else data
 
 
+def next_due(customer: Customer, up_to_ms: int) -> Timer | None:
+    """The next timer due at or before ``up_to_ms``."""
+    due = [timer for timer in customer.now.timers if timer.due_ms <= up_to_ms]
+    return min(due, key=_order) if due else None
+
+
 def take_due(
     customer: Customer, up_to_ms: int, custom: Mapping[str, EventType]
 ) -> tuple[Timer, Any] | None:
@@ -254,13 +260,24 @@ def take_due(
     In due order, equal ones by rule id and then by what they are about. ``custom`` are the event
     types that the book declares.
     """
-    due = [timer for timer in customer.now.timers if timer.due_ms <= up_to_ms]
-    if not due:
+    first = next_due(customer, up_to_ms)
+    if first is None:
         return None
-    first = min(due, key=_order)
     data = armed_by(customer, first, custom)
     drop(customer, first)
     return first, data
+
+
+def set_aside(customer: Customer, up_to_ms: int) -> Timer | None:
+    """Remove the next timer due at or before ``up_to_ms`` without a look at its payload."""
+    first = next_due(customer, up_to_ms)
+    if first is None:
+        return None
+    customer.now.timers.remove(first)
+    customer.armed.events.pop(_key(first), None)
+    customer.touch("now")
+    customer.touch("armed")
+    return first
 
 
 def _decoded(event_type: str, data: bytes, custom: Mapping[str, EventType]) -> Any:

@@ -32,6 +32,11 @@ class PartitionKeys:
         """The 19 keys: meta, the 16 hashes, due, outbox."""
         return (self.meta, *self.customers, self.due, self.outbox)
 
+    @property
+    def trial(self) -> bytes:
+        """What the owner has in hand (``streams.poison``): a text, no key of the functions."""
+        return self.meta.removesuffix(b"meta") + b"trial"
+
 
 def check_prefix(prefix: str) -> str:
     """Return a prefix that may stand in a tag.

@@ -200,6 +200,19 @@ class Store:
             await self.release(partition)
             raise StoreUnavailable("NOT_OURS", "the answer belongs to another call")
 
+    async def trial(self, partition: int) -> bytes | None:
+        """What the last owner had in hand (``streams.poison``); None when it gave it up."""
+        reply: bytes | None = await self._link(partition).call(
+            ("GET", self.keys(partition).trial), again=True
+        )
+        return reply
+
+    async def set_trial(self, partition: int, trial: bytes | None) -> None:
+        """Note what is in hand, or that nothing is."""
+        key = self.keys(partition).trial
+        command: tuple[bytes | str, ...] = ("SET", key, trial) if trial else ("DEL", key)
+        await self._link(partition).call(command, again=True)
+
     async def load(
         self, partition: int, customers: Iterable[bytes], parts: str
     ) -> dict[bytes, dict[str, bytes]]:

@@ -61,6 +61,7 @@ class FakeStore:
         self._compare_token = compare_token
         self._compare_offsets = compare_offsets
         self.partitions: dict[int, Held] = {}
+        self.trials: dict[int, bytes] = {}
         self._history: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
 
     def held(self, partition: int) -> Held:
@@ -182,6 +183,17 @@ class FakeStore:
         """As ``Store.meta``."""
         held = self.held(partition)
         return held.as_meta() if held.meta else None
+
+    def trial(self, partition: int) -> bytes | None:
+        """As ``Store.trial``."""
+        return self.trials.get(partition)
+
+    def set_trial(self, partition: int, trial: bytes | None) -> None:
+        """As ``Store.set_trial``."""
+        if trial:
+            self.trials[partition] = trial
+        else:
+            self.trials.pop(partition, None)
 
     def load(
         self, partition: int, customers: Iterable[bytes], parts: str

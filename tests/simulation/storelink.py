@@ -111,6 +111,16 @@ class StoreLink(Store):
         state = self._server.state
         return await self._look("meta", partition, lambda: state.meta(partition))
 
+    async def trial(self, partition: int) -> bytes | None:
+        """As ``Store.trial``."""
+        state = self._server.state
+        return await self._look("trial", partition, lambda: state.trial(partition))
+
+    async def set_trial(self, partition: int, trial: bytes | None) -> None:
+        """As ``Store.set_trial``."""
+        state = self._server.state
+        await self._look("set_trial", partition, lambda: state.set_trial(partition, trial))
+
     async def load(
         self, partition: int, customers: Iterable[bytes], parts: str
     ) -> dict[bytes, dict[str, bytes]]:

@@ -1,0 +1,183 @@
+"""What one batch gathers before it is applied, and the records that leave because of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import msgspec
+
+from streams.deadletters import dead_letter, summary_letter
+from streams.outbox import Outgoing
+from streams.replay import CONFLICT
+from streams.results import in_order, outgoing
+from streams.topics import DEAD_LETTERS
+from streams.traffic import count_late
+from triggers.book import Book
+from triggers.catalog import Catalog
+from triggers.engine import step
+from triggers.judgement import Step
+from triggers.state import Customer
+
+
+class Refusal(NamedTuple):
+    """A record that was refused, and why; `detail` names the field, never what stood in it."""
+
+    topic: str
+    offset: int
+    reason: str
+    detail: str
+    key: bytes | None
+    value: bytes | None
+
+
+class Work:
+    """What one batch gathers before it is applied, under one rule book."""
+
+    def __init__(self, book: Book) -> None:
+        self.book = book
+        self.out = Step()
+        self.types: Counter[tuple[str, str]] = Counter()
+        self.records: list[Outgoing] = []  # offers whose hold is over, letters of timers
+        self.refusals: list[Refusal] = []
+        self.offsets: dict[str, int] = {}
+        self.changed: dict[str, Customer] = {}
+        self.holds: list[Any] = []
+        self.docs: dict[tuple[bytes, str], bytes] = {}
+        self.due: dict[bytes, int | None] = {}  # of the customers whose earliest timer changed
+
+    def refuse(self, topic: str, record: Any, reason: str, detail: str) -> None:
+        """Note that a record is refused."""
+        self.refusals.append(
+            Refusal(topic, record.offset, reason, detail, record.key, record.value)
+        )
+
+    def order(self, records: list[tuple[str, Any]]) -> None:
+        """Bring the refusals into the order of the records, so that they are replayed in it."""
+        if len(self.refusals) > 1:
+            places = {(topic, record.offset): i for i, (topic, record) in enumerate(records)}
+            self.refusals.sort(key=lambda one: places[one.topic, one.offset])
+
+    def pack(self) -> None:
+        """Take what changed of the customers, packed."""
+        for customer_id, customer in self.changed.items():
+            raw_id = customer_id.encode()
+            for letter, packed in customer.take_changes():
+                self.docs[raw_id, letter] = packed
+            for name, count in customer.take_losses():
+                self.out.note(f"bound_{name}", count)
+            due_ms = customer.due_ms()
+            if due_ms != customer.stored_due:
+                customer.stored_due = due_ms
+                self.due[raw_id] = due_ms or None
+        self.records = outgoing(self.out) + self.records
+
+
+def step_by_customer(
+    decoded: list[tuple[Any, str, Any]],
+    work: Work,
+    customers: Mapping[str, Customer],
+    catalog: Catalog,
+) -> dict[str, int]:
+    """Run a batch's events customer by customer; what comes of it is in the log's order.
+
+    Customers do not see each other, so only the order of each one's events matters; taking them
+    together keeps a document in the processor's cache while it is worked on. ``decoded``: events,
+    each with its topic and record. Answers how many events each customer had.
+    """
+    book, out = work.book, work.out
+    by_customer: dict[str, list[int]] = {}
+    for place, (event, _, _) in enumerate(decoded):
+        by_customer.setdefault(event.subject, []).append(place)
+    order: list[int] = []  # the place of the event behind each decision
+    offer_order: list[int] = []
+    fact_order: list[int] = []
+    for subject, places in by_customer.items():
+        customer = work.changed[subject] = customers[subject]
+        count_late(decoded, places, customer.now.at, out)
+        for place in places:
+            event, topic, record = decoded[place]
+            step(customer, event, record.timestamp, book, catalog, crc32(record.value), out)
+            if out.conflict:
+                work.refuse(topic, record, "id_conflict", CONFLICT)
+            if len(out.decisions) > len(order):
+                order += [place] * (len(out.decisions) - len(order))
+                offer_order += [place] * (len(out.offers) - len(offer_order))
+            if len(out.learnt) > len(fact_order):
+                fact_order += [place] * (len(out.learnt) - len(fact_order))
+    out.decisions[:] = in_order(out.decisions, order)
+    out.learnt[:] = in_order(out.learnt, fact_order)
+    out.offers[:] = in_order(out.offers, offer_order)
+    return {subject: len(places) for subject, places in by_customer.items()}
+
+
+class LetterRate:
+    """How many letters of a reason are written in a second; of what is over that, their places.
+
+    A sender that floods a partition with rubbish fills the dead letters with summaries, not with
+    copies: nothing is lost as long as its topic keeps it.
+    """
+
+    def __init__(self, per_second: int) -> None:
+        self._most = per_second
+        self._second = -1
+        self._written: Counter[str] = Counter()
+
+    def allows(self, reason: str, wall_ms: int) -> bool:
+        """Whether a letter of its own may be written; what crashed always has one."""
+        if wall_ms // 1000 != self._second:
+            self._second = wall_ms // 1000
+            self._written.clear()
+        self._written[reason] += 1
+        return reason == "crashed" or self._written[reason] <= self._most
+
+    def letters(
+        self, refusals: list[Refusal], number: int, wall_ms: int, out: Step
+    ) -> list[Outgoing]:
+        """The dead letters of a batch, in its order; ``out`` counts what has no letter alone."""
+        records: list[Outgoing] = []
+        over: dict[tuple[str, str], list[Refusal]] = {}
+        for one in refusals:
+            if self.allows(one.reason, wall_ms):
+                records.append(_letter(one, number))
+            else:
+                over.setdefault((one.topic, one.reason), []).append(one)
+        for (topic, reason), kept in over.items():
+            if len(kept) == 1:
+                records.append(_letter(kept[0], number))
+                continue
+            out.note("letters_summed", len(kept))
+            offsets = sorted(one.offset for one in kept)
+            for key, value, headers, name in summary_letter(reason, topic, number, offsets):
+                records.append(Outgoing(DEAD_LETTERS, key, value, name, headers))
+        return records
+
+
+def _letter(one: Refusal, number: int) -> Outgoing:
+    key, value, headers = dead_letter(
+        one.reason, one.detail, one.topic, number, one.offset, one.key, one.value
+    )
+    place = f"{one.topic}/{number}/{one.offset}"
+    return Outgoing(DEAD_LETTERS, key, value, place, headers)
+
+
+def timer_letter(customer_id: str, number: int, timer: Any, name: str, detail: str) -> Outgoing:
+    """The dead letter of a timer that was set aside. ``name``: the id of what it would have
+    decided, 32 hex digits, which makes its place one of its own."""
+    value = msgspec.json.encode(
+        {
+            "rule": timer.rule,
+            "about": timer.about,
+            "due_ms": timer.due_ms,
+            "armed_by": timer.event_id,
+            "armed_by_source": timer.source,
+            "event": timer.event_type,
+        }
+    )
+    offset = int(name[:15], 16) % 10**18
+    key, value, headers = dead_letter(
+        "crashed", detail, "timers", number, offset, customer_id.encode(), value
+    )
+    return Outgoing(DEAD_LETTERS, key, value, f"timers/{number}/{offset}", headers)
