@@ -14,7 +14,7 @@ sys.path.insert(0, str(DOCS.parent))
 
 from streams import metrics
 from streams.settings import Settings
-from tests import matrix
+from tests import limits, matrix
 from triggers.context import FUNCTIONS, VARIABLES, event_variables
 from triggers.events import CATALOG, EVENT_TYPES
 from triggers.gates import GATES
@@ -96,6 +96,7 @@ TABLES = {
     },
     "measures.md": {"measures": table_markdown, "bands": bands, "references": references},
     "operations.md": {"settings": settings, "metrics": metrics.table_markdown},
+    "limits.md": {"limits": limits.limits_table, "document": limits.document_table},
     "reliability.md": {
         "promises": matrix.promises_table,
         "scenarios": matrix.scenarios_table,

@@ -6,14 +6,17 @@ partition reads its output topics from the offset below which all is trimmed to 
 relay leaves out what it finds there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
+import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
 from streams.outbox import known_as
+
+log = structlog.get_logger(__name__)
 
 #: Ids kept for one partition; more would mean that the store lost days.
 IDS_MAX = 2_000_000
@@ -35,6 +38,17 @@ def record_id(headers: Any, value: bytes | None) -> str:
         # One that stands for many is not the one of its first record.
         return f"{place}+{named['count'].decode()}" if "count" in named else place
     return _id(value or b"{}").id
+
+
+def note_ids(ids: set[str], topic: str, records: Iterable[Any], end: int) -> None:
+    """Add the ids of a topic's records below ``end`` to ``ids``, which has its bound."""
+    for record in records:
+        if record.offset >= end:
+            continue
+        if len(ids) >= IDS_MAX:
+            log.error("too much lies in the output: some of it may be sent again", topic=topic)
+            return
+        ids.add(known_as(topic, record_id(record.headers, record.value)))
 
 
 async def read_back(
@@ -68,11 +82,8 @@ async def read_back(
         while left:
             batches = await consumer.getmany(*left, timeout_ms=_TIMEOUT_MS)
             for tp, records in batches.items():
-                ids = found[tp.partition]
-                for record in records:
-                    if record.offset < ends[tp] and len(ids) < IDS_MAX:
-                        name = record_id(record.headers, record.value)
-                        ids.add(known_as(tp.topic.removeprefix(prefix), name))
+                topic = tp.topic.removeprefix(prefix)
+                note_ids(found[tp.partition], topic, records, ends[tp])
             for tp in list(left):
                 if await consumer.position(tp) >= left[tp]:
                     del left[tp]
