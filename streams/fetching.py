@@ -17,6 +17,7 @@ from mode import Service
 
 from streams.clock import steady_ms
 from streams.merge import FetchState
+from streams.unpacking import bound_unpacking
 
 __all__ = ["Assigned", "ConsumerThread", "NameTakenError", "RebalanceListener", "Round"]
 
@@ -100,6 +101,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._note_send_times(self._ensure_consumer()._fetcher)
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
+        bound_unpacking()
         conf = self.app.conf
         self._assignor = self.app.assignor
         return aiokafka.AIOKafkaConsumer(

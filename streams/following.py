@@ -7,6 +7,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
+from streams.unpacking import bound_unpacking
+
 _POLL_MS = 500
 #: Records applied before the event loop gets a turn.
 _CHUNK = 2_000
@@ -17,6 +19,7 @@ class Follower:
 
     def __init__(self, options: Mapping[str, Any], topic: str) -> None:
         """``options`` reach Kafka; ``topic`` is the whole name, prefix included."""
+        bound_unpacking()
         self._tp = TopicPartition(topic, 0)
         self._consumer = AIOKafkaConsumer(
             **options, enable_auto_commit=False, isolation_level="read_committed"

@@ -31,13 +31,19 @@ _id = msgspec.json.Decoder(_Id).decode
 
 
 def record_id(headers: Any, value: bytes | None) -> str:
-    """The id under which the relay knows a record: a dead letter's place, else the event's id."""
+    """The id under which the relay knows a record: a dead letter's place, else the event's id.
+
+    Empty for what somebody else has put there: nothing of ours is known by that.
+    """
     named = dict(headers or ())
-    if "offset" in named:
-        place = b"/".join(named[name] for name in ("topic", "partition", "offset")).decode()
-        # One that stands for many is not the one of its first record.
-        return f"{place}+{named['count'].decode()}" if "count" in named else place
-    return _id(value or b"{}").id
+    try:
+        if "offset" in named:
+            place = b"/".join(named[name] for name in ("topic", "partition", "offset")).decode()
+            # One that stands for many is not the one of its first record.
+            return f"{place}+{named['count'].decode()}" if "count" in named else place
+        return _id(value or b"").id
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError, msgspec.DecodeError):
+        return ""
 
 
 def note_ids(ids: set[str], topic: str, records: Iterable[Any], end: int) -> None:

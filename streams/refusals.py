@@ -44,6 +44,23 @@ _RELATIONS: Final = frozenset(get_args(Relation))
 _CATALOG_SUFFIX: Final = {"catalog.stock_set": "#stock", "catalog.bundle_set": "#bundle"}
 
 
+class Unreadable(bytes):
+    """Stands for the value of a record that could not be read; its bytes are none.
+
+    It takes the way of every other value that the hot path does not like, so that no record pays
+    for the look at it.
+    """
+
+    reason: str
+    detail: str
+
+    def __new__(cls, reason: str, detail: str) -> Unreadable:
+        """``reason`` and ``detail`` are those of the refusal that it meets at the door."""
+        made = super().__new__(cls)
+        made.reason, made.detail = reason, detail
+        return made
+
+
 class Envelope(NamedTuple):
     """The attributes of an event whose `data` was not looked at yet."""
 
@@ -98,6 +115,8 @@ def _parse(value: bytes | None, around: int) -> object:
     """The JSON value of a record; `around`: the levels that its envelope would add."""
     if value is None:
         raise Refused("not_json", "the value is null")
+    if isinstance(value, Unreadable):
+        raise Refused(value.reason, value.detail)
     if len(value) > VALUE_BYTES_MAX:
         raise Refused("too_large", f"the value has {len(value)} bytes")
     try:

@@ -23,6 +23,7 @@ from streams.errors import PreconditionError
 from streams.reportentries import DECISIONS, EVENTS, OFFERS, Entry, Reader, foreign, output
 from streams.settings import Settings
 from streams.topics import DECISIONS as DECISIONS_TOPIC
+from streams.unpacking import bound_unpacking
 from triggers.errors import Refused
 from triggers.events import CATALOG, TOPICS, EventType
 
@@ -86,6 +87,7 @@ class Topics:
                 reader.take(entry)
 
     def _consumer(self, stack: ExitStack) -> KafkaConsumer:
+        bound_unpacking()
         consumer = KafkaConsumer(
             **self._settings.kafka_options(),
             client_id="tsuide-report",

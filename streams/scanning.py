@@ -12,6 +12,7 @@ from kafka.errors import KafkaError
 
 from streams.errors import PreconditionError
 from streams.settings import Settings
+from streams.unpacking import bound_unpacking
 
 _POLL_MS = 500
 _SILENCE_S_MAX = 30
@@ -22,6 +23,7 @@ _WAIT_MS = 15_000
 def reader(settings: Settings, client_id: str) -> Iterator[KafkaConsumer]:
     """A consumer without a group; what Kafka refuses becomes a `PreconditionError`."""
     try:
+        bound_unpacking()
         consumer = KafkaConsumer(
             **settings.kafka_options(),
             client_id=client_id,
