@@ -6,6 +6,7 @@ rebalance end with it.
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import closing
@@ -55,13 +56,14 @@ def audit(
     bodies: dict[Place, set[tuple[bytes, bytes]]] = defaultdict(set)
     for letter in dead_letters:
         named = dict(letter.headers)
-        place = (named["topic"].decode(), int(named["partition"]), int(named["offset"]))
         reason = named["reason"].decode()
-        seen[place] += 1
-        bodies[place].add((named["sha256"], letter.value))
-        found.refused[place] = reason
-        if reason not in REASONS:
-            found.faults.append(f"{place}: {reason} is no reason of the contract")
+        for offset in _offsets(named, letter.value):
+            place = (named["topic"].decode(), int(named["partition"]), offset)
+            seen[place] += 1
+            bodies[place].add((named["sha256"], letter.value))
+            found.refused[place] = reason
+            if reason not in REASONS:
+                found.faults.append(f"{place}: {reason} is no reason of the contract")
     known: set[Place] = set()
     for (topic, partition), offsets in records.items():
         upto = next_offsets.get((topic, partition), 0)
@@ -77,6 +79,15 @@ def audit(
     extra = sum(seen.values()) - len(seen)
     if extra > copies:
         found.faults.append(f"{extra} dead letters lie there twice, {copies} may")
+    return found
+
+
+def _offsets(named: Mapping[str, bytes], value: bytes) -> Iterable[int]:
+    """The offsets that a dead letter tells of: its own, or those that it stands for."""
+    if "count" not in named:
+        return [int(named["offset"])]
+    found = [n for first, last in json.loads(value) for n in range(first, last + 1)]
+    assert len(found) == int(named["count"])
     return found
 
 

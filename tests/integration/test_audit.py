@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streams.deadletters import dead_letter
+from streams.deadletters import dead_letter, summary_letter
 from tests.integration.audit import audit
 
 IN = {("cart", 0): [0, 1, 2], ("purchase", 1): [5, 6]}
@@ -43,6 +43,13 @@ def test_the_audit_bites(done: dict[tuple[str, int], int], letters: list[Any], s
     assert any(said in fault for fault in found.faults)
     with pytest.raises(AssertionError, match=said):
         found.check()
+
+
+def test_a_letter_that_stands_for_many_tells_of_each() -> None:
+    ((_, value, headers, _),) = summary_letter("not_json", "cart", 0, [0, 2])
+    found = audit(IN, DONE, [SimpleNamespace(value=value, headers=headers)])
+    found.check()
+    assert (found.applied, set(found.refused)) == (3, {("cart", 0, 0), ("cart", 0, 2)})
 
 
 def test_second_copies_that_a_lost_answer_explains_are_let_pass() -> None:
