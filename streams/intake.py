@@ -129,6 +129,7 @@ class Intake:
         # the two may hold entries that were sent long before.
         await world.store.verify(number, meta.token, meta.number)
         self._partitions[number] = partition
+        world.owned = len(self._partitions)
         self._tasks[number] = [
             asyncio.create_task(self._guard(partition.run()), name=f"partition-{number}"),
             asyncio.create_task(self._guard(relay.run()), name=f"relay-{number}"),
@@ -170,6 +171,7 @@ class Intake:
             sending.cancel()
             await asyncio.gather(deciding, sending, return_exceptions=True)
             del self._partitions[number], self._tasks[number]
+            self._world.owned = max(1, len(self._partitions))
             await self._world.store.release(number)
 
     def applied(self) -> dict[Any, int]:

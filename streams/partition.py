@@ -380,7 +380,7 @@ class Partition:
         self._make_room()
 
     def _make_room(self) -> None:
-        surplus = len(self._cache) - self._world.settings.cache_customers
+        surplus = len(self._cache) - self._world.cache_share
         if surplus > 0:
             for customer_id in list(self._cache)[:surplus]:
                 del self._cache[customer_id]

@@ -73,6 +73,12 @@ class World:
         self.clock = clock
         self.observer = observer
         self.settings = settings
+        self.owned = 1  # partitions of this worker, which share its memory
+
+    @property
+    def cache_share(self) -> int:
+        """Customers that one partition may keep in memory."""
+        return self.settings.cache_customers // self.owned
 
     def use(self, book: Book) -> None:
         """Put another book in force, and let the event types that it declares through the door."""

@@ -8,6 +8,7 @@ from collections import Counter
 import msgspec
 import pytest
 
+from streams.codec import Door
 from tests.unit.harness import HOUR, NOON, World, make_book
 from triggers import state
 from triggers.catalog import Catalog
@@ -231,3 +232,23 @@ def test_s17_quiet_hours_are_those_of_the_customers_own_zone() -> None:
     assert [outcome for _, outcome, _ in world.outcomes()] == ["deferred"]
     (timer,) = world.customer.now.timers
     assert timer.due_ms == NOON + 10 * HOUR  # 08:00 there
+
+
+@pytest.mark.parametrize(("items", "reason"), [(2_000, None), (1_000_000, "too_large")])
+def test_s27_an_order_of_a_million_products_does_not_pass_the_door(
+    items: int, reason: str | None
+) -> None:
+    one = '{"sku":"a","quantity":1,"unit_price":500}'
+    data = ",".join([one] * items)
+    value = (
+        '{"specversion":"1.0","id":"e","source":"s","type":"purchase.completed","subject":"c",'
+        f'"time":"2026-03-02T03:00:00Z","data":{{"order_id":"o","items":[{data}],"total":1,'
+        '"currency":"JPY"}}'
+    ).encode()
+    door = Door(1)
+    if reason is None:
+        event = door.decode("purchase", 0, b"c", value, (), NOON, NOON)
+        assert len(event.data.items) == items
+        return
+    with pytest.raises(Refused, match=reason):
+        door.decode("purchase", 0, b"c", value, (), NOON, NOON)
