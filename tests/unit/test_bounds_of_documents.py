@@ -248,7 +248,7 @@ def test_s27_an_order_of_a_million_products_does_not_pass_the_door(
     door = Door(1)
     if reason is None:
         event = door.decode("purchase", 0, b"c", value, (), NOON, NOON)
-        assert len(event.data.items) == items
+        assert len(getattr(event.data, "items")) == items  # noqa: B009 - the payload of that type
         return
     with pytest.raises(Refused, match=reason):
         door.decode("purchase", 0, b"c", value, (), NOON, NOON)
