@@ -111,7 +111,7 @@ class LearnedReader(Follower):
         """Take one partition's sums; a record that is none is counted and logged."""
         try:
             take_told(self._view, record.key, record.value)
-        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+        except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
             self._on_refused(LEARNED, "bad_data")
             log.warning("learned record refused", offset=record.offset, detail=str(error))
 
