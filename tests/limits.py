@@ -20,6 +20,7 @@ from streams.web.server import BODY_BYTES_MAX
 from triggers import catalog, learned, state
 from triggers.events import TOPICS
 from triggers.rules import HORIZON_DAYS_MAX
+from triggers.sizes import TEXT_CHARS_MAX
 from triggers.timers import HORIZON_MS_MAX
 
 _KIB, _MIB, _DAY_MS = 1024, 1024 * 1024, 86_400_000
@@ -58,6 +59,11 @@ DOCUMENT: Final[dict[str, tuple[int, str]]] = {
     "repeats": (state.MAX_SEEN, f"events of the last {state.SEEN_MS // 3_600_000} h, for repeats"),
     "held": (state.MAX_HELD, "offers that wait for the end of quiet hours"),
     "metrics": (state.MAX_METRICS, f"metrics, each of {state.MAX_USAGE_DAYS} days"),
+    "attributes": (state.MAX_ATTRIBUTES, f"attributes, texts of {TEXT_CHARS_MAX:,} characters"),
+    "payload_entries": (
+        state.MAX_PAYLOAD_ENTRIES,
+        "entries of each list in the event behind a pending timer",
+    ),
     "horizon": (
         HORIZON_MS_MAX // _DAY_MS,
         "days that a timer of a `before` rule lies ahead; a later one is not set",

@@ -12,6 +12,7 @@ from triggers import usage
 from triggers.catalog import Catalog
 from triggers.events import Item
 from triggers.fields import STORED_MAX, held_within
+from triggers.sizes import kept_attributes
 from triggers.state import (
     MAX_CART_LINES,
     MAX_CARTS,
@@ -250,7 +251,7 @@ def _profile(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
     now.timezone = data.timezone or now.timezone
     now.locale = data.locale or now.locale
     if data.attributes is not None:
-        now.attributes = dict(data.attributes)
+        now.attributes = kept_attributes(customer, data.attributes)
 
 
 def _consent(value: bool) -> Applier:

@@ -15,6 +15,7 @@ from triggers.customtypes import NOTHING
 from triggers.durations import instant_of
 from triggers.events import CUSTOMER, EVENT_TYPES, Event, EventType
 from triggers.gates import once_used
+from triggers.sizes import kept_payload
 from triggers.state import MAX_BARS, MAX_TIMERS, Customer, Timer
 
 _CHECKOUT = "checkout_id"
@@ -176,7 +177,7 @@ def _restart(pending: Timer, rule: Rule, event: Event, ctx: Context) -> bool:
     pending.due_ms = pending.origin_ms = due_of(rule, ctx) or pending.due_ms
     if _meets(rule, ctx):
         pending.source, pending.event_id, pending.event_type = event.source, event.id, event.type
-        customer.armed.events[_key(pending)] = event.data
+        customer.armed.events[_key(pending)] = kept_payload(customer, event.data)
         customer.touch("armed")
     return True
 
@@ -220,7 +221,7 @@ def put(customer: Customer, timer: Timer, data: Any) -> None:
     A decision that was put off keeps a timer of its own: each occurrence is answered.
     """
     customer.now.timers.append(timer)
-    customer.armed.events[_key(timer)] = data
+    customer.armed.events[_key(timer)] = kept_payload(customer, data)
     customer.touch("now")
     customer.touch("armed")
 

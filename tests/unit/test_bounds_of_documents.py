@@ -15,6 +15,7 @@ from triggers.catalog import Catalog
 from triggers.durations import to_ms
 from triggers.errors import Refused
 from triggers.events import EVENT_TYPES, Tombstone
+from triggers.sizes import TEXT_CHARS_MAX
 from triggers.timers import HORIZON_MS_MAX
 
 ANSWERING = make_book(
@@ -129,6 +130,41 @@ def test_p9_a_list_at_its_bound_forgets_and_counts(name: str, most: int, send: o
     assert lost(world)[name] == 0
     send(world, most)  # type: ignore[operator]
     assert lost(world)[name] == 1
+
+
+LATER = make_book(
+    {"id": "later", "kind": "follow_up", "on": ["purchase.completed", "customer.profile_set"],
+     "after": "30d", "once_per": "always"}
+)  # fmt: skip
+
+
+def test_p9_the_event_behind_a_timer_is_kept_with_the_first_entries_of_its_lists() -> None:
+    world = World(LATER)
+    world.buy("big", [f"sku-{number:05}" for number in range(5_000)])
+    lost(world)
+    world.buy("small", ["a", "b"])
+    assert lost(world) == Counter()
+    big, small = world.customer.armed.events.values()
+    assert [item.sku for item in big.items] == [f"sku-{n:05}" for n in range(100)]
+    assert [item.sku for item in small.items] == ["a", "b"]
+    before = size(world)
+    for number in range(state.MAX_TIMERS):
+        world.buy(f"big-{number:04}", [f"sku-{n:05}" for n in range(5_000)])
+    assert size(world) < before + state.MAX_TIMERS * 10_000
+
+
+def test_p9_a_profile_keeps_a_hundred_attributes_and_the_beginning_of_long_texts() -> None:
+    world = World(LATER)
+    world.send("customer.profile_set", attributes={f"a{n}": "x" * 2_000 for n in range(150)})
+    kept = world.customer.now.attributes
+    assert list(kept) == [f"a{n}" for n in range(state.MAX_ATTRIBUTES)]
+    assert set(map(len, kept.values())) == {TEXT_CHARS_MAX}
+    (payload,) = world.customer.armed.events.values()
+    assert payload.attributes == kept
+    assert lost(world)["attributes"] > 0
+    world.reload()
+    world.send("customer.profile_set", attributes={"goal": "run", "age": 41})
+    assert world.customer.now.attributes == {"goal": "run", "age": 41}
 
 
 RENEWAL = make_book(
