@@ -88,6 +88,7 @@ TABLE: tuple[Metric, ...] = (
     Metric("claims", "counter", "partitions claimed"),
     Metric("fenced", "counter", "batches refused because another worker owns the partition"),
     Metric("cache_customers", "gauge", "customers kept in memory"),
+    Metric("cache_bytes", "gauge", "bytes of the customers kept in memory, packed"),
     Metric("cache_hits", "counter", "customers found in memory"),
     Metric("cache_misses", "counter", "customers fetched from Redis"),
     Metric("catalog_version", "gauge", "catalogue records read"),

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from streams.activations import Activations
+from streams.cache import DocumentCache
 from streams.failpoints import reach
 from streams.learning import Learner
 from streams.merge import FetchState, Merge
@@ -58,7 +59,7 @@ class Partition:
         self._merge = Merge(
             tuple(topics), world.settings.buffer_records, world.settings.buffer_bytes
         )
-        self._cache: dict[str, Customer] = {}
+        self._cache = DocumentCache()
         self._learner = Learner(number, world.store)
         self._books = Activations(number, world.store)
         self.traffic = Traffic(number)
@@ -125,6 +126,11 @@ class Partition:
     def cached(self) -> int:
         """Customers kept in memory."""
         return len(self._cache)
+
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes of their documents, packed."""
+        return self._cache.bytes
 
     @property
     def waiting(self) -> int:
@@ -292,7 +298,9 @@ class Partition:
         for raw_id in wanted:
             customer_id = raw_id.decode()
             # The relay may have brought it in while we waited; there must be one of it.
-            cache.setdefault(customer_id, Customer(customer_id, stored.get(raw_id)))
+            parts = stored.get(raw_id, {})
+            cache.setdefault(customer_id, Customer(customer_id, dict(parts)))
+            cache.weigh(customer_id, sum(map(len, parts.values())))
 
     async def _due_customers(self) -> Due:
         """Customers whose timers the clock may fire now, in due order."""
@@ -377,13 +385,8 @@ class Partition:
         for refusal in work.refusals:
             world.observer.dead_letter(refusal.topic, refusal.reason)
         world.observer.applied(work.types, len(work.changed), work.out, took_s)
-        self._make_room()
-
-    def _make_room(self) -> None:
-        surplus = len(self._cache) - self._world.cache_share
-        if surplus > 0:
-            for customer_id in list(self._cache)[:surplus]:
-                del self._cache[customer_id]
+        self._cache.weigh_written(work.docs)
+        self._cache.make_room(world.cache_share, world.cache_share_bytes)
 
     async def trim(self) -> None:
         """Tell the store what is acknowledged, when no batch is there to carry it."""

@@ -121,6 +121,12 @@ class Settings(BaseSettings):
     cache_customers: int = Field(
         100_000, ge=0, le=10_000_000, description="most customers kept in memory, a worker"
     )
+    cache_bytes: int = Field(
+        128 * 1024 * 1024,
+        ge=0,
+        le=1 << 40,
+        description="most bytes of them, packed; in use they take about five times as much",
+    )
     failpoint: str = Field(
         "", max_length=128, description="for tests: `NAME:kill@N`, see `streams/failpoints.py`"
     )

@@ -80,6 +80,11 @@ class World:
         """Customers that one partition may keep in memory."""
         return self.settings.cache_customers // self.owned
 
+    @property
+    def cache_share_bytes(self) -> int:
+        """Bytes of packed documents that one partition may keep in memory."""
+        return self.settings.cache_bytes // self.owned
+
     def use(self, book: Book) -> None:
         """Put another book in force, and let the event types that it declares through the door."""
         self.book = book

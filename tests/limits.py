@@ -154,10 +154,13 @@ LIMITS: Final = (
     Limit(
         "documents in a worker's memory",
         "customers that come by",
-        _default("cache_customers"),
+        f"{_default('cache_customers')}, {_default('cache_bytes')} bytes packed",
         "those that came in longest ago are read from the store again",
-        ("cache_customers", "cache_misses"),
-        ("test_s27_ids_chosen_for_one_partition_leave_the_others_their_pace",),
+        ("cache_customers", "cache_bytes", "cache_misses"),
+        (
+            "test_s27_ids_chosen_for_one_partition_leave_the_others_their_pace",
+            "test_p9_documents_leave_memory_by_size_too_the_longest_kept_first",
+        ),
     ),
     Limit(
         "ids found in the output at a claim",
