@@ -170,7 +170,9 @@ class OffersConsumer:
         sieve, heard_ms = self._sieve, self._now()
         while True:
             while (offer := sieve.next(self._now())) is not None:
-                if self._seen.holds(memory_name(offer)):
+                if offer.place not in _places(self._consumer):
+                    sieve.lost(offer)
+                elif self._seen.holds(memory_name(offer)):
                     sieve.known(offer)
                 else:
                     yield offer
@@ -198,8 +200,9 @@ class OffersConsumer:
         from kafka.errors import KafkaError
 
         self._committed_s = time.monotonic()
-        owned = {(tp.topic, tp.partition) for tp in self._consumer.assignment()}
-        offsets = _owned(self._sieve, owned)
+        owned = _places(self._consumer)
+        moved = self._sieve.offsets.committable()
+        offsets = {place: upto for place, upto in moved.items() if place in owned}
         if not offsets:
             return
         try:
@@ -246,7 +249,9 @@ class AsyncOffersConsumer:
         sieve, heard_ms = self._sieve, self._now()
         while True:
             while (offer := sieve.next(self._now())) is not None:
-                if await self._seen.holds(memory_name(offer)):
+                if offer.place not in _places(self._consumer):
+                    sieve.lost(offer)
+                elif await self._seen.holds(memory_name(offer)):
                     sieve.known(offer)
                 else:
                     yield offer
@@ -274,8 +279,9 @@ class AsyncOffersConsumer:
         from aiokafka.errors import KafkaError
 
         self._committed_s = time.monotonic()
-        owned = {(tp.topic, tp.partition) for tp in self._consumer.assignment()}
-        offsets = _owned(self._sieve, owned)
+        owned = _places(self._consumer)
+        moved = self._sieve.offsets.committable()
+        offsets = {place: upto for place, upto in moved.items() if place in owned}
         if not offsets:
             return
         try:
@@ -295,5 +301,5 @@ def _timeout(sieve: Sieve, now_ms: int) -> int:
     return _POLL_MS if wait_ms is None else min(_POLL_MS, wait_ms)
 
 
-def _owned(sieve: Sieve, owned: set[Place]) -> dict[Place, int]:
-    return {place: upto for place, upto in sieve.offsets.committable().items() if place in owned}
+def _places(consumer: Any) -> set[Place]:
+    return {(tp.topic, tp.partition) for tp in consumer.assignment()}

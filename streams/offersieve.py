@@ -141,7 +141,8 @@ class Sieve:
     """Takes records in, gives each offer out once; the caller asks its own memory besides.
 
     ``counts`` says what was ``handed`` over and what was left out: ``repeated``, ``expired``,
-    ``withdrawn``, ``foreign`` (no offer), and ``released_early`` (held, but too many were).
+    ``withdrawn``, ``foreign`` (no offer), ``lost`` (to another reader, while it was held), and
+    ``released_early`` (held, but too many were).
     """
 
     def __init__(
@@ -189,6 +190,11 @@ class Sieve:
             if len(self._flying) >= self._open_max:
                 raise TooManyOpenError(f"{len(self._flying)} offers are not done")
             self._waiting.popleft()
+            flying = self._flying.get((found.id, found.withdrawn))
+            if flying == (found.place, found.offset):
+                # Read once more because the partition came back to us; it stays open till done.
+                self.counts["repeated"] += 1
+                continue
             why = self._left_out(found, now_ms)
             if why:
                 self.leave_out(found.place, found.offset, why)
@@ -215,6 +221,11 @@ class Sieve:
         """The caller's memory has it: it is not handed over."""
         self._flying.pop((offer.id, offer.withdrawn), None)
         self.leave_out(offer.place, offer.offset, "repeated")
+
+    def lost(self, offer: Offer) -> None:
+        """Its partition went to another reader while it waited: that one has it."""
+        self._flying.pop((offer.id, offer.withdrawn), None)
+        self.counts["lost"] += 1
 
     def done(self, offer: Offer) -> None:
         """It was handled: its offset may be committed."""
