@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +18,15 @@ from streams.clock import LogClock
 from streams.deadletters import VALUE_KEPT_BYTES
 from streams.embedded import EmbeddedStore
 from streams.store.keys import key_slot, partition_keys
+from tests.contract.door_samples import CUSTOMER_TYPES, DATA
 from tests.integration.audit import audit
 from tests.integration.bench import Bench, Log, Outcome, StandingClock, model, offsets, same
 from tests.integration.stores import empty, keys_of, opened, run
+from tests.simulation import hostile
 from tests.unit.harness import DAY, NOON, make_book
 from triggers.book import Book
 from triggers.durations import to_text
-from triggers.events import INT_MAX
+from triggers.events import EVENT_TYPES, INT_MAX, TOPICS
 
 #: A record that is refused holds up what follows by no more than this, in seconds of the CPU.
 HOLD_S_MAX = 0.1
@@ -206,6 +209,75 @@ def test_s20_all_malformed_records_at_once_stop_nothing(server: EmbeddedStore) -
     assert found.refused == expected
     same(found, model(book(), log, NOON + 30 * DAY))
     assert len(set(event_ids(found)) - {None}) == len(MALFORMED) + 1
+
+
+PIECES = (b"", b" ", b'"', b"\\", b"{", b"]", b",", b"\xff", b"\x00", b"1e999", b"null", b"NaN")
+
+
+def spoilt(value: bytes, chance: random.Random) -> bytes:
+    """A value with a few bytes of it changed."""
+    for _ in range(chance.randrange(1, 4)):
+        at = chance.randrange(len(value) + 1)
+        value = value[:at] + chance.choice(PIECES) + value[at + chance.randrange(3) :]
+    return value
+
+
+def any_log(chance: random.Random) -> Log:
+    """What some customers do, and among it everything that a topic can hold."""
+    log, at = Log(3), NOON
+    people = ("ann", "{p1}", "\x00", "\U0001f6d2")
+    for name in people:
+        log.event("consent.granted", name, at, {"channel": "*"}, "c" + name)
+    for number in range(300):
+        at += chance.choice((0, 1, 1_000, 3_600_000))
+        name, kind = chance.choice(people), chance.choice(CUSTOMER_TYPES)
+        key = name.encode()
+        value: bytes | None = hostile.envelope(
+            kind, number % 250, name, at, hostile.mutated(DATA[kind], chance)
+        )
+        headers: tuple[tuple[str, bytes], ...] = ()
+        topic, when, place = EVENT_TYPES[kind].topic, at, None
+        match chance.randrange(12):
+            case 0 | 1:
+                value = spoilt(value or b"", chance)
+            case 2:
+                value, _ = chance.choice(tuple(MALFORMED.values()))
+            case 3:
+                topic, place = chance.choice(TOPICS), chance.randrange(3)
+            case 4:
+                key = chance.choice((b"", b"\xff", b"other", key + b" "))
+            case 5:
+                headers = (("ce_id", b"b%d" % number), ("ce_type", kind.encode()))
+                headers += (
+                    ("ce_source", b"\xff" if number % 3 else b"s"),
+                    ("ce_specversion", b"1.0"),
+                )
+            case 6:
+                when = chance.choice((-1, -(2**63)))
+        log.append(topic, key, value, when, place, headers)
+    return log
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_s20_of_any_log_each_record_is_applied_or_refused_as_the_model_says(
+    server: EmbeddedStore, seed: int
+) -> None:
+    chance = random.Random(seed)
+    log = any_log(chance)
+    until = log.last_ms() + 30 * DAY
+    found: list[Outcome] = []
+
+    async def work() -> None:
+        async with opened(server) as store:
+            found.append(await Bench(store, book(), log).run(until, chance, reopen=0.1))
+
+    run(work())
+    expected = model(book(), log, until)
+    same(found[0], expected)
+    assert 50 < len(expected.refused) < 280
+    assert len(set(expected.refused.values())) > 6
+    ends = {at: len(records) for at, records in log.records.items()}
+    audit(offsets(log), ends, found[0].letters).check()
 
 
 # --- S21: ids ---
