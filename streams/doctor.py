@@ -10,6 +10,7 @@ from typing import NamedTuple
 import streams
 import triggers
 from streams.catalog import CatalogReader
+from streams.clock import wall_ms
 from streams.codec import Door
 from streams.errors import PreconditionError
 from streams.rulefiles import load_folder
@@ -124,6 +125,22 @@ def prices(catalog: Catalog, book: Book) -> Finding:
     return Finding("prices", True, f"passed over: {'; '.join(found)}" if found else text)
 
 
+def clocks(here_ms: int, there_ms: int | None, seconds_max: int) -> list[Finding]:
+    """Whether this machine's clock is that of the store; nothing where the store tells none."""
+    if there_ms is None:
+        return []
+    apart_s = abs(here_ms - there_ms) / 1000
+    side = "ahead of" if here_ms > there_ms else "behind"
+    return [
+        Finding(
+            "clock",
+            apart_s <= seconds_max,
+            f"{apart_s:.1f} s {side} the store's",
+            "set both by a time server: a worker fires no timer while they differ",
+        )
+    ]
+
+
 async def _store(settings: Settings) -> list[Finding]:
     store = await Store.connect(settings.redis_url(), settings.prefix)
     try:
@@ -133,6 +150,7 @@ async def _store(settings: Settings) -> list[Finding]:
         ]
         await store.ensure_functions()
         found.append(Finding("store functions", True, "loaded"))
+        found += clocks(wall_ms(), await store.server_ms(), settings.clock_jump_seconds)
         if settings.sending == "fsync" and await store.appendfsync() != "always":
             text = "TSUIDE_SENDING=fsync, but appendfsync is not always"
             found.append(Finding("store", False, text, "appendfsync always, or sending fast"))

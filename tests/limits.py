@@ -9,7 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from streams import activations, fetching, learning, lograte, outbox, partition, readback, traffic
+from streams import (
+    activations,
+    fetching,
+    learning,
+    lograte,
+    offersieve,
+    outbox,
+    partition,
+    readback,
+    traffic,
+    unpacking,
+)
 from streams.clockguard import JUMP_MS_MAX
 from streams.deadletters import VALUE_KEPT_BYTES
 from streams.metrics import SERIES_MAX
@@ -177,6 +188,34 @@ LIMITS: Final = (
         "a dead letter, with the digest of the whole",
         ("dead_letters",),
         ("test_every_hostile_record_is_refused_with_its_reason_and_the_next_event_is_applied",),
+    ),
+    Limit(
+        "dead letters",
+        "a flood of rubbish",
+        f"{_default('dead_letters_per_second')} a second for each reason and partition",
+        "one letter stands for many and tells every place",
+        ("dead_letters", "dead_letters_summed"),
+        ("test_s20_a_flood_of_rubbish_is_summed_up_and_every_place_is_told",),
+    ),
+    Limit(
+        "a fetched batch, unpacked",
+        "a bomb",
+        f"{unpacking.UNPACKED_BYTES_MAX // _MIB} MiB",
+        "one refused record in its place",
+        ("dead_letters",),
+        ("test_s20_a_bomb_becomes_one_refused_record_and_the_next_batch_is_read",),
+    ),
+    Limit(
+        "what a reader of offers remembers",
+        "offers",
+        f"{offersieve.IDS_MAX:,} ids that are still valid, {offersieve.OPEN_MAX:,} in hand",
+        "the oldest id is forgotten; too many in hand are an error",
+        (),
+        (
+            "test_a_memory_holds_what_is_valid_within_its_bound",
+            "test_the_memory_of_a_year_at_constant_traffic_stays_flat",
+            "test_offers_that_are_never_done_end_in_an_error_and_not_in_memory",
+        ),
     ),
     Limit(
         "one customer's share of a partition",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -381,5 +382,16 @@ def test_an_owner_learns_that_it_is_none_any_more_or_that_the_store_was_set_back
             await claimed(store)
             with pytest.raises(Fenced):
                 await store.verify(P, meta.token, meta.number)
+
+    run(work())
+
+
+def test_the_server_tells_its_own_clock(server: EmbeddedStore) -> None:
+    async def work() -> None:
+        async with opened(server) as store:
+            before = time.time_ns() // 1_000_000
+            there = await store.server_ms()
+            assert there is not None
+            assert before - 1 <= there <= time.time_ns() // 1_000_000 + 1
 
     run(work())

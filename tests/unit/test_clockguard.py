@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from streams.clockguard import JUMP_MS_MAX, TRUST_MS, GuardedClock, compare_with
+from streams.doctor import clocks
 from triggers.durations import to_ms
 
 NOON = to_ms("2026-03-02T12:00:00+09:00")
@@ -156,3 +157,11 @@ def test_s17_a_record_decides_between_the_workers_clock_and_the_stores() -> None
     assert machine.clock.jumped
     machine.clock.observe(NOON - MINUTE)
     assert not machine.clock.jumped
+
+
+def test_s17_the_doctor_compares_the_clocks() -> None:
+    (near,) = clocks(NOON, NOON + 2_000, 300)
+    assert (near.ok, near.text) == (True, "2.0 s behind the store's")
+    (far,) = clocks(NOON + DAY, NOON, 300)
+    assert (far.ok, far.text) == (False, "86400.0 s ahead of the store's")
+    assert clocks(NOON, None, 300) == []
