@@ -122,6 +122,7 @@ class Relay:
         self._partition = partition
         self._sender = sender
         self._known = known
+        self._superseded: dict[str, int] = {}
         self.recheck: Recheck | None = None  # looks again at offers before they leave
         self._observer = observer
         self._prefix = prefix
@@ -187,7 +188,7 @@ class Relay:
             size += size_of
             taken += 1
             count += len(records)
-            for record in await self._checked(records):
+            for record in await self._checked(number, records):
                 by_topic.setdefault(record.topic, []).append(record)
             if count >= ROUND_RECORDS_MAX:
                 break
@@ -221,14 +222,24 @@ class Relay:
         if not self._crowded():
             self._room.set()
 
-    async def _checked(self, records: list[Outgoing]) -> list[Outgoing]:
+    def supersede(self, record_id: str, number: int) -> None:
+        """Let the copies of an offer that lie in entries before ``number`` go: it was held, and
+        leaves with that entry."""
+        self._superseded[record_id] = number
+
+    async def _checked(self, number: int, records: list[Outgoing]) -> list[Outgoing]:
         if self._known:
             records = [record for record in records if not self._is_known(record)]
         if self.recheck is None:
             return records
         checked: list[Outgoing] = []
         for record in records:
-            checked += await self.recheck(record) if record.at else [record]
+            found = await self.recheck(record) if record.at else [record]
+            # Asked after the look: what it waited for may have been the taking of the held copy.
+            at_home = self._superseded.get(record.id, 0)
+            if number >= at_home:
+                self._superseded.pop(record.id, None)
+                checked += found
         # What a late offer became may have been sent before a crash, too.
         return [record for record in checked if not self._is_known(record)]
 

@@ -333,7 +333,10 @@ class Partition:
             customer = self._cache[customer_id]
             fire = fire_first if one_timer else advance
             fire(customer, horizon, work.book, world.catalog, work.out)
-            work.records += take_held(customer, horizon)
+            held = take_held(customer, horizon)
+            for record in held:
+                self.relay.supersede(record.id, self._call)
+            work.records += held
             work.changed[customer_id] = customer
 
     # -- the atomic step -------------------------------------------------------------------

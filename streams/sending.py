@@ -58,10 +58,12 @@ class LateCheck:
         now = self._clock.now_ms()
         if self._clock.follows_log or now - record.at <= LATE_MS:
             return [record]
-        if now > record.until or _too_late(record, now):
-            return [self._expired(record, "stale", now)]
         assert record.key is not None
         customer = await self._find(record.key.decode())
+        if is_held(customer, record):
+            return []  # stored before a crash: the held copy will leave, and only that one
+        if now > record.until or _too_late(record, now):
+            return [self._expired(record, "stale", now)]
         channel = record.topic.removeprefix("offers.")
         if customer.now.gone or not consented(customer.now.consents, channel):
             return [self._expired(record, "no_consent", now)]
@@ -117,11 +119,17 @@ def _too_late(record: Outgoing, now: int) -> bool:
 
 def hold(customer: Customer, until_ms: int, record: Outgoing) -> None:
     """Keep a record with its customer until ``until_ms``; a second copy changes nothing."""
-    held: list[tuple[int, bytes]] = customer.part("held")
+    if not is_held(customer, record):
+        held: list[tuple[int, bytes]] = customer.part("held")
+        _keep(customer, customer.newest("held", [*held, (until_ms, _pack(record))], MAX_HELD))
+
+
+def is_held(customer: Customer, record: Outgoing) -> bool:
+    """Whether a record is kept with its customer."""
+    if not customer.now.held_until:
+        return False
     packed = _pack(record)
-    if any(known == packed for _, known in held):
-        return
-    _keep(customer, customer.newest("held", [*held, (until_ms, packed)], MAX_HELD))
+    return any(known == packed for _, known in customer.part("held"))
 
 
 def take_held(customer: Customer, up_to_ms: int) -> list[Outgoing]:

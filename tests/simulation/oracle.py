@@ -17,12 +17,11 @@ import msgspec
 
 from streams.activations import KEY as BOOKS_KEY
 from streams.activations import read_activations
-from streams.codec import Door
 from streams.deadletters import dead_letter
 from streams.readback import record_id
 from tests.simulation.fakelog import Record, Write
 from tests.simulation.machine import Machine
-from tests.simulation.shop import PARTITIONS, make_catalog
+from tests.simulation.shop import PARTITIONS, make_catalog, make_door
 from triggers.durations import to_ms
 from triggers.engine import advance, step
 from triggers.errors import Refused
@@ -91,7 +90,7 @@ def make_model(machine: Machine) -> Model:
 
 
 def _replay(machine: Machine, number: int, model: Model) -> None:
-    door, book, catalog = Door(PARTITIONS, machine.book.custom), machine.book, make_catalog()
+    door, book, catalog = make_door(), machine.book, make_catalog()
     customers: dict[str, Customer] = {}
     consents = _Consents()
     for topic, record in merged(machine, number):
@@ -183,8 +182,13 @@ def _outputs(machine: Machine, model: Model) -> Iterator[str]:
         else:
             copies[write.topic, number].append(place)
     writes = machine.log.writes
-    for name, places in (*copies.items(), *letters.items()):
-        yield from _copies(machine, str(name), places)
+    for name, places in copies.items():
+        # Of two decisions under one id, which only an erasure allows, nobody can say how often
+        # each was sent: a reader that drops repeats sees the first.
+        if len(model.records.get(name, ())) < 2:
+            yield from _copies(machine, str(name), places)
+    for letter, places in letters.items():
+        yield from _copies(machine, letter, places)
     for (topic, number), versions in sorted(model.records.items()):
         value = versions[-1]
         found = [writes[place] for place in copies.pop((topic, number), [])]

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from faust.types import TP
 
 from streams.clock import SystemClock
-from streams.codec import Door
 from streams.intake import Intake
 from streams.metrics import Metrics
 from streams.observer import WorkerObserver
@@ -23,7 +22,7 @@ from streams.topics import output_topics
 from streams.world import World
 from tests.simulation.fakelog import BROKERS, Acked, BrokerAway, Draft, broker_of
 from tests.simulation.loop import OWNER, Owner
-from tests.simulation.shop import PARTITIONS, make_catalog
+from tests.simulation.shop import PARTITIONS, make_catalog, make_door
 from tests.simulation.storelink import StoreLink
 from triggers.events import TOPICS
 
@@ -67,10 +66,9 @@ class Worker(Owner):
         self.link = StoreLink(machine.store, self.name)
         book = machine.book
         self.clock = SystemClock(lambda: machine.now_ms() + machine.skews.get(index, 0))
-        door = Door(PARTITIONS, book.custom)
         observer = WorkerObserver(book, _METRICS)
         catalog, settings = make_catalog(), machine.settings
-        self.world = World(self.link, door, book, catalog, self.clock, observer, settings)
+        self.world = World(self.link, make_door(), book, catalog, self.clock, observer, settings)
         self.intake = Intake(
             self.world, lambda: self, output_topics(book), self.crash, self._read_back, self._token
         )

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from streams.codec import Door
 from streams.murmur2 import partition_of
 from tests.unit.harness import make_book
 from triggers.book import Book
@@ -104,6 +105,12 @@ def _compile(scale: int) -> Book:
 
 
 _QUIET = {"from": "16:00", "to": "18:00", "channels": ["email"], "then": "defer"}
+
+
+@cache
+def make_door() -> Door:
+    """The door, which is the same for every rule book here, and takes long to build."""
+    return Door(PARTITIONS)
 
 
 @cache
