@@ -219,6 +219,8 @@ class Relay:
         self.waiting -= count
         self.size -= size
         self.done = last
+        if self._superseded:
+            self._superseded = {k: n for k, n in self._superseded.items() if n > last}
         if not self._crowded():
             self._room.set()
 
@@ -236,9 +238,7 @@ class Relay:
         for record in records:
             found = await self.recheck(record) if record.at else [record]
             # Asked after the look: what it waited for may have been the taking of the held copy.
-            at_home = self._superseded.get(record.id, 0)
-            if number >= at_home:
-                self._superseded.pop(record.id, None)
+            if number >= self._superseded.get(record.id, 0):
                 checked += found
         # What a late offer became may have been sent before a crash, too.
         return [record for record in checked if not self._is_known(record)]

@@ -75,6 +75,7 @@ class Machine:
         self.settings = _settings(self.random)
         self.fetch_most = self.random.choice([1, 3, 20, 200])
         self.log = FakeLog(self.loop, random.Random(f"log-{seed}"), self.now_ms)
+        self.log.slow_s = self.random.choice([0.02, 0.02, 0.3])
         self.log.on_write = self._written
         state = FakeStore(setup.mutation != "token", setup.mutation != "offsets")
         self.store = _server(self, state)
@@ -84,7 +85,6 @@ class Machine:
         self.skews: dict[int, int] = {}
         self.workers: dict[int, Worker] = {}
         self.claimed: dict[int, str] = {}  # partition -> token of the latest claim
-        self.strays: set[int] = set()  # places in `log.writes`: not written by the latest owner
         self._lives = 0
         self._floor = 0
         self._applied: set[int] = set()
@@ -203,11 +203,9 @@ class Machine:
         self.note("event", *place, record.offset, value)
 
     def _written(self, write: Write) -> None:
-        stray = write.claim != self.claimed.get(write.partition)
-        if stray:
-            self.strays.add(len(self.log.writes) - 1)
+        write.stray = write.claim != self.claimed.get(write.partition)
         place = (write.topic, write.partition, write.record.offset)
-        self.note("output", *place, write.writer, stray, write.unknown, write.record.value)
+        self.note("output", *place, write.writer, write.stray, write.unknown, write.record.value)
         if write.topic.startswith("offers."):
             answer = self.shop.answer(write.record.value)
             if answer is not None:

@@ -173,52 +173,45 @@ def _differences(what: str, found: dict[Any, Any], wanted: dict[Any, Any]) -> It
 
 
 def _outputs(machine: Machine, model: Model) -> Iterator[str]:
-    copies: dict[tuple[str, str], list[int]] = defaultdict(list)
-    letters: dict[str, list[int]] = defaultdict(list)
-    for place, write in enumerate(machine.log.writes):
+    copies: dict[tuple[str, str], list[Write]] = defaultdict(list)
+    letters: dict[str, list[Write]] = defaultdict(list)
+    for write in machine.log.writes:
         number = record_id(write.record.headers, write.record.value)
         if write.topic == "dead-letters":
-            letters[number].append(place)
+            letters[number].append(write)
         else:
-            copies[write.topic, number].append(place)
-    writes = machine.log.writes
-    for name, places in copies.items():
+            copies[write.topic, number].append(write)
+    for name, found in copies.items():
         # Of two decisions under one id, which only an erasure allows, nobody can say how often
         # each was sent: a reader that drops repeats sees the first.
         if len(model.records.get(name, ())) < 2:
-            yield from _copies(machine, str(name), places)
-    for letter, places in letters.items():
-        yield from _copies(machine, letter, places)
+            yield from _copies(str(name), found)
+    for letter, found in letters.items():
+        yield from _copies(letter, found)
     for (topic, number), versions in sorted(model.records.items()):
         value = versions[-1]
-        found = [writes[place] for place in copies.pop((topic, number), [])]
+        found = copies.pop((topic, number), [])
         if any(write.record.value not in versions for write in found):
             yield f"{number} has other bytes: {found[0].record.value!r}, not {value!r}"
-        late = []
-        if topic.startswith("offers."):
-            late = [writes[place] for place in copies.pop(("decisions", f"{number}.expired"), [])]
+        offer = topic.startswith("offers.")
+        late = copies.pop(("decisions", f"{number}.expired"), []) if offer else []
         yield from _sent(model, number, topic, value, found, late)
     for topic, number in sorted(copies):
         yield f"{number} was sent to {topic}, but the model knows nothing of it"
     got = {
-        place: (w.record.key, w.record.value, w.record.headers)
-        for place, found_at in letters.items()
-        for w in [writes[found_at[0]]]
+        place: (write.record.key, write.record.value, write.record.headers)
+        for place, (write, *_) in letters.items()
     }
     yield from _differences("dead letters", got, model.letters)
     for number in sorted(model.without_consent):
         yield f"{number} was offered without consent"
 
 
-def _copies(machine: Machine, number: str, places: list[int]) -> Iterator[str]:
+def _copies(number: str, found: list[Write]) -> Iterator[str]:
     """A second copy is allowed where an answer was lost, or a worker wrote that was no longer
     the owner and could not know it."""
-    writes = machine.log.writes
-    bodies = {writes[place].record.value for place in places}
-    if len(places) > len(bodies) and not any(
-        writes[place].unknown or place in machine.strays for place in places
-    ):
-        yield f"{number} was sent {len(places)} times"
+    if len(found) - 1 > sum(write.excused for write in found):
+        yield f"{number} was sent {len(found)} times"
 
 
 def _sent(
@@ -233,7 +226,7 @@ def _sent(
         if not (erased and event["type"] == "offer.made"):
             yield f"{number} was not sent to {topic}: {value!r}"
         return
-    if found and not any(write.unknown for write in found):
+    if found and not any(write.excused for write in (*found, *late)):
         yield f"{number} was sent, and also noted as expired"
     offer, note = _decode(value)["data"], _decode(late[0].record.value)
     noted_ms, at_ms = to_ms(note["time"]), to_ms(offer["valid_from"])

@@ -46,7 +46,7 @@ def draw_plan(seed: int) -> tuple[int, list[Fault]]:
     """How many workers there are, and what goes wrong."""
     chance = random.Random(f"plan-{seed}")
     workers = chance.randint(1, WORKERS_MAX)
-    faults = [_draw(chance, workers) for _ in range(chance.choice([0, 1, 2, 2, 3, 4, 6, 9]))]
+    faults = [_draw(chance, workers) for _ in range(chance.choice([0, 1, 2, 4, 6, 9, 14]))]
     return workers, sorted(faults)
 
 
@@ -67,7 +67,7 @@ def _draw(chance: random.Random, workers: int) -> Fault:
     if kind == "reply_lost":
         return Fault(at_s, kind, chance.choice([5, 20, 60]), short_s)
     if kind == "broker":
-        return Fault(at_s, kind, chance.randrange(2), short_s)
+        return Fault(at_s, kind, chance.randrange(2), short_s * chance.choice([1, 3]))
     if kind == "produce":
         return Fault(at_s, kind, chance.choice([10, 40, 90]), short_s, chance.choice(_PRODUCE))
     if kind == "clock":

@@ -194,3 +194,18 @@ def test_p9_entries_of_many_bytes_make_the_partition_wait_though_they_are_few() 
         task.cancel()
 
     asyncio.run(run())
+
+
+def test_of_an_offer_that_was_held_only_the_copy_that_was_taken_out_is_sent() -> None:
+    log = Log()
+    relay, _ = make_relay(log)
+
+    async def recheck(record: Outgoing) -> list[Outgoing]:
+        if record.value == b"old":
+            relay.supersede("a", 3)  # meanwhile the partition takes the held copy out
+        return [record]
+
+    relay.recheck = recheck
+    old, fresh = (Outgoing("offers.email", b"c1", v, "a", at=1) for v in (b"old", b"held"))
+    run_relay(log, relay, [(1, [old]), (2, [offer("b")]), (3, [fresh]), (4, [offer("a")])])
+    assert log.records == {"x-offers.email": [b"b", b"held", b"a"]}
