@@ -42,6 +42,7 @@ class GuardedClock(SystemClock):
     - the machine's clock comes back to it, or
     - a record's timestamp bears a jump ahead out (in production it is the broker's clock that
       sets those), or
+    - the store's clock agrees with the machine's, or
     - a jump back has stood for ``TRUST_MS`` and no record that was read lies ahead of it.
 
     A machine that slept has not jumped: its sleep is time that went by.
@@ -123,7 +124,14 @@ class GuardedClock(SystemClock):
                 self._follow(steady, machine - steady - self._offset)
 
     def compare(self, other_ms: int) -> None:
-        """Look at another machine's clock, at the start and as long as the two differ."""
+        """Look at another machine's clock, at the start and while this one is not believed.
+
+        A step after which the two agree was a correction, and is followed in either direction.
+        """
+        steady, machine = self.wall_ms(), self._machine()
+        if self._leap is not None and abs(machine - other_ms) <= self._jump_ms:
+            self._highest = min(self._highest, machine)
+            self._follow(steady, machine - steady - self._offset)
         differs = abs(other_ms - self.now_ms()) > self._jump_ms
         if differs and not self._differs:
             self._differs = True
@@ -158,6 +166,15 @@ async def compare_with(clock: Clock, store: Timed) -> None:
         if not clock.jumped:
             return
         await asyncio.sleep(_COMPARE_S)
+
+
+async def watch_clock(clock: Clock, store: Timed) -> None:
+    """Compare with the store's clock at the start, and whenever this one is not believed."""
+    while isinstance(clock, GuardedClock):
+        await compare_with(clock, store)
+        await asyncio.sleep(_COMPARE_S)
+        while not clock.jumped:
+            await asyncio.sleep(_COMPARE_S)
 
 
 def make_clock(kind: str, jump_ms: int = JUMP_MS_MAX) -> Clock:

@@ -19,7 +19,7 @@ from streams import log as logs
 from streams.app import App, create_app, run_app
 from streams.catalog import CatalogReader
 from streams.clock import Clock, steady_ms
-from streams.clockguard import compare_with, make_clock
+from streams.clockguard import make_clock, watch_clock
 from streams.codec import Door
 from streams.collector import calm_collector
 from streams.errors import PreconditionError, StreamsError, UsageError
@@ -106,7 +106,7 @@ class _Worker:
         observer.watch(world, intake)
         web = WebServer(settings, lambda: _status(intake, app, clock), observer)
         await web.start()
-        self._begin(self._guard(compare_with(clock, store), crash), "clock")
+        self._begin(self._guard(watch_clock(clock, store), crash), "clock")
         self._begin(self._guard(reader.follow(), crash), "catalogue")
         self._begin(self._guard(learned.follow(), crash), "learned")
         self._begin(self._guard(self._watch_stall(intake), crash), "watchdog")

@@ -328,13 +328,14 @@ class Machine:
         self.note("healed")
         self.store.refusal, self.store.reply_lost = "", 0.0
         self.log.faults = Faults()
+        self.skews.clear()
         for worker in list(self.workers.values()):
             self._thaw(worker)
 
 
 def _server(machine: Machine, state: FakeStore) -> StoreServer:
     chance = random.Random(f"store-{machine.setup.seed}")
-    return StoreServer(machine.loop, chance, state, on_call=machine.store_called)
+    return StoreServer(machine.loop, chance, state, machine.now_ms, on_call=machine.store_called)
 
 
 def _settings(chance: random.Random) -> Settings:

@@ -6,7 +6,7 @@ import random
 from typing import NamedTuple
 
 from streams.failpoints import FAILPOINTS
-from tests.simulation.shop import ACTIVE_S
+from tests.simulation.shop import ACTIVE_S, BEGIN_MS
 
 #: From here on nothing goes wrong any more, and everything must come to rest.
 HEALED_S = ACTIVE_S + 0.5
@@ -39,6 +39,8 @@ KINDS = {
     "produce": "so many per cent of writes go wrong in way `name`, for so many seconds",
     "clock": "worker's clock is off by so many ms",
 }
+#: Ten minutes forward and back, 400 days, and back to 1970.
+JUMPS_MS = (600_000, -600_000, 400 * 86_400_000, -BEGIN_MS)
 _PRODUCE = ("late", "error_after_write", "error_before_write", "partly", "forgotten")
 
 
@@ -71,6 +73,6 @@ def _draw(chance: random.Random, workers: int) -> Fault:
     if kind == "produce":
         return Fault(at_s, kind, chance.choice([10, 40, 90]), short_s, chance.choice(_PRODUCE))
     if kind == "clock":
-        # Ahead by less than the margin for it, or behind by less than the door allows.
-        return Fault(at_s, kind, which, float(chance.choice([200, 100, -50, -2_000, -50_000])))
+        # Ahead by less than the margin for it, behind by less than the door allows, or jumps.
+        return Fault(at_s, kind, which, float(chance.choice([200, 100, -50, -50_000, *JUMPS_MS])))
     return Fault(at_s, kind, which, short_s)

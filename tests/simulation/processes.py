@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from faust.types import TP
 
-from streams.clock import SystemClock
+from streams.clockguard import GuardedClock, watch_clock
 from streams.intake import Intake
 from streams.metrics import Metrics
 from streams.observer import WorkerObserver
@@ -65,7 +65,13 @@ class Worker(Owner):
         self._positions: dict[tuple[str, int], int] = {}
         self.link = StoreLink(machine.store, self.name)
         book = machine.book
-        self.clock = SystemClock(lambda: machine.now_ms() + machine.skews.get(index, 0))
+        begun_ms = machine.now_ms() + machine.skews.get(index, 0)
+        running = machine.now_ms
+        started_ms = running()
+        self.clock = GuardedClock(
+            wall=lambda: running() + machine.skews.get(index, 0),
+            steady=lambda: begun_ms + running() - started_ms,
+        )
         observer = WorkerObserver(book, _METRICS)
         catalog, settings = make_catalog(), machine.settings
         self.world = World(self.link, make_door(), book, catalog, self.clock, observer, settings)
@@ -73,6 +79,7 @@ class Worker(Owner):
             self.world, lambda: self, output_topics(book), self.crash, self._read_back, self._token
         )
         observer.watch(self.world, self.intake)
+        self.start(watch_clock(self.clock, self.link))
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run something within this process."""

@@ -24,6 +24,7 @@ class StoreServer:
     loop: SimulatedLoop
     random: random.Random
     state: FakeStore
+    now_ms: Callable[[], int]
     reply_lost: float = 0.0
     refusal: str = ""  # OOM or READONLY, while it lasts
     down_until: float = 0.0
@@ -110,6 +111,10 @@ class StoreLink(Store):
         """As ``Store.meta``."""
         state = self._server.state
         return await self._look("meta", partition, lambda: state.meta(partition))
+
+    async def server_ms(self) -> int | None:
+        """As ``Store.server_ms``."""
+        return await self._look("server_ms", -1, self._server.now_ms)
 
     async def trial(self, partition: int) -> bytes | None:
         """As ``Store.trial``."""

@@ -165,3 +165,26 @@ def test_s17_the_doctor_compares_the_clocks() -> None:
     (far,) = clocks(NOON + DAY, NOON, 300)
     assert (far.ok, far.text) == (False, "86400.0 s ahead of the store's")
     assert clocks(NOON, None, 300) == []
+
+
+@pytest.mark.parametrize("jump", [2 * DAY, -2 * DAY], ids=["ahead", "back"])
+def test_s17_a_correction_is_believed_once_the_stores_clock_says_the_same(jump: int) -> None:
+    machine = Machine()
+    assert machine.step(jump) == NOON
+    machine.clock.compare(NOON)  # the store stands by the old time
+    assert machine.clock.now_ms() == NOON
+    assert machine.clock.jumped
+    machine.clock.compare(machine.wall - 1_000)
+    assert machine.clock.now_ms() == NOON + jump
+    assert not machine.clock.jumped
+    assert machine.wait(MINUTE) == NOON + jump + MINUTE
+
+
+def test_s17_a_worker_that_began_under_a_wrong_clock_is_right_again_when_it_is_set_right() -> None:
+    machine = Machine()
+    machine.clock.compare(NOON - DAY)
+    assert machine.clock.jumped
+    machine.step(-DAY)
+    machine.clock.compare(NOON - DAY)
+    assert machine.clock.now_ms() == NOON - DAY
+    assert not machine.clock.jumped
