@@ -65,6 +65,10 @@ class Clock(Protocol):
         """The clock's present instant."""
         ...
 
+    def latest_ms(self) -> int:
+        """The latest instant that it may be: nothing of before it comes from the future."""
+        ...
+
     def at(self, wall: int) -> int:
         """Where this clock stood when the machine's clock showed ``wall``."""
         ...
@@ -97,6 +101,10 @@ class SystemClock:
         """The machine's present instant."""
         return self.wall_ms()
 
+    def latest_ms(self) -> int:
+        """The machine's present instant."""
+        return self.now_ms()
+
     def at(self, wall: int) -> int:
         """The same instant."""
         return wall
@@ -124,6 +132,10 @@ class LogClock:
         self._highest = 0
 
     def now_ms(self) -> int:
+        """The highest record timestamp read."""
+        return self._highest
+
+    def latest_ms(self) -> int:
         """The highest record timestamp read."""
         return self._highest
 

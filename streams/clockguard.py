@@ -66,6 +66,7 @@ class GuardedClock(SystemClock):
         self._leapt_at = 0
         self._newest = 0  # the highest record timestamp that was read
         self._differs = False  # from the store's clock, since the start
+        self._witness = 0  # the furthest that a clock was ahead of steady time, the store's too
 
     @property
     def jumped(self) -> bool:
@@ -82,6 +83,14 @@ class GuardedClock(SystemClock):
             self._follow(steady, step)
         self._highest = max(self._highest, steady + self._offset)
         return self._highest
+
+    def latest_ms(self) -> int:
+        """The latest of what this clock, the machine's and the store's say.
+
+        A worker whose clock is slow, or was set back, must not take the broker's records for
+        ones from the future.
+        """
+        return max(self.now_ms(), self._machine(), self.wall_ms() + self._witness)
 
     def _follow(self, steady: int, step: int) -> None:
         if self._leap is not None:
@@ -129,6 +138,7 @@ class GuardedClock(SystemClock):
         A step after which the two agree was a correction, and is followed in either direction.
         """
         steady, machine = self.wall_ms(), self._machine()
+        self._witness = max(self._witness, other_ms - steady)
         if self._leap is not None and abs(machine - other_ms) <= self._jump_ms:
             self._highest = min(self._highest, machine)
             self._follow(steady, machine - steady - self._offset)
@@ -168,13 +178,19 @@ async def compare_with(clock: Clock, store: Timed) -> None:
         await asyncio.sleep(_COMPARE_S)
 
 
+async def compare_once(clock: Clock, store: Timed) -> None:
+    """Compare a guarded clock with the store's, before anything is judged by it."""
+    if isinstance(clock, GuardedClock) and (there := await store.server_ms()) is not None:
+        clock.compare(there)
+
+
 async def watch_clock(clock: Clock, store: Timed) -> None:
     """Compare with the store's clock at the start, and whenever this one is not believed."""
+    await compare_with(clock, store)
     while isinstance(clock, GuardedClock):
-        await compare_with(clock, store)
         await asyncio.sleep(_COMPARE_S)
-        while not clock.jumped:
-            await asyncio.sleep(_COMPARE_S)
+        if clock.jumped:
+            await compare_with(clock, store)
 
 
 def make_clock(kind: str, jump_ms: int = JUMP_MS_MAX) -> Clock:

@@ -266,7 +266,7 @@ class Partition:
         """Decode the records, load their customers, and let the engine decide in order."""
         world = self._world
         door, number = world.door, self.number
-        now = world.clock.now_ms()
+        now = world.clock.latest_ms()
         decoded: list[tuple[Any, str, Any]] = []
         missing: set[str] = set()
         cache = self._cache

@@ -54,7 +54,7 @@ class PartitionWard:
 
     async def due_before(self, topic: str, record: Any) -> Due:
         """The record's customer, when it has timers that fire before the record."""
-        now = self._world.clock.now_ms()
+        now = self._world.clock.latest_ms()
         key, value, at_ms = record.key, record.value, record.timestamp
         try:
             event = self._world.door.decode(

@@ -19,7 +19,7 @@ from streams import log as logs
 from streams.app import App, create_app, run_app
 from streams.catalog import CatalogReader
 from streams.clock import Clock, steady_ms
-from streams.clockguard import make_clock, watch_clock
+from streams.clockguard import compare_once, make_clock, watch_clock
 from streams.codec import Door
 from streams.collector import calm_collector
 from streams.errors import PreconditionError, StreamsError, UsageError
@@ -81,6 +81,7 @@ class _Worker:
         partitions = check_topics(settings, book)
         settings = settings.model_copy(update={"partitions": partitions})
         clock = make_clock(settings.clock, settings.clock_jump_seconds * 1000)
+        await compare_once(clock, store)
         door = Door(partitions, book.custom)
         world = World(store, door, book, Catalog(), clock, observer, settings)
         reader = CatalogReader(

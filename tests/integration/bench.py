@@ -232,6 +232,9 @@ class StandingClock:
     def now_ms(self) -> int:
         return self.now
 
+    def latest_ms(self) -> int:
+        return self.now
+
     def at(self, wall: int) -> int:
         return self.now
 

@@ -155,7 +155,7 @@ class Machine:
         self._lives += 1
         worker = self.workers[index] = Worker(self, index, self._lives)
         self.note("start", worker.name)
-        self.group.join(worker)
+        worker.start(worker.begin())
 
     def ended(self, worker: Worker) -> None:
         """A worker stopped in order; its supervisor starts it again."""

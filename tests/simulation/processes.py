@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from faust.types import TP
 
-from streams.clockguard import GuardedClock, watch_clock
+from streams.clockguard import GuardedClock, compare_once, watch_clock
 from streams.intake import Intake
 from streams.metrics import Metrics
 from streams.observer import WorkerObserver
@@ -79,11 +79,20 @@ class Worker(Owner):
             self.world, lambda: self, output_topics(book), self.crash, self._read_back, self._token
         )
         observer.watch(self.world, self.intake)
-        self.start(watch_clock(self.clock, self.link))
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run something within this process."""
         return self.machine.loop.create_task(work, context=self.context)
+
+    async def begin(self) -> None:
+        """Do what a worker does before it joins the group."""
+        try:
+            await compare_once(self.clock, self.link)
+        except StoreError as error:
+            await self.crash(error)
+            return
+        self.start(watch_clock(self.clock, self.link))
+        self.machine.group.join(self)
 
     def _token(self) -> str:
         self.machine.tokens += 1

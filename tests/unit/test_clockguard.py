@@ -6,7 +6,13 @@ import asyncio
 
 import pytest
 
-from streams.clockguard import JUMP_MS_MAX, TRUST_MS, GuardedClock, compare_with
+from streams.clockguard import (
+    JUMP_MS_MAX,
+    TRUST_MS,
+    GuardedClock,
+    compare_once,
+    compare_with,
+)
 from streams.doctor import clocks
 from triggers.durations import to_ms
 
@@ -173,7 +179,7 @@ def test_s17_a_correction_is_believed_once_the_stores_clock_says_the_same(jump: 
     assert machine.step(jump) == NOON
     machine.clock.compare(NOON)  # the store stands by the old time
     assert machine.clock.now_ms() == NOON
-    assert machine.clock.jumped
+    assert machine.clock.jumps == 1
     machine.clock.compare(machine.wall - 1_000)
     assert machine.clock.now_ms() == NOON + jump
     assert not machine.clock.jumped
@@ -183,8 +189,26 @@ def test_s17_a_correction_is_believed_once_the_stores_clock_says_the_same(jump: 
 def test_s17_a_worker_that_began_under_a_wrong_clock_is_right_again_when_it_is_set_right() -> None:
     machine = Machine()
     machine.clock.compare(NOON - DAY)
-    assert machine.clock.jumped
+    assert machine.clock.jumps == 1
     machine.step(-DAY)
     machine.clock.compare(NOON - DAY)
     assert machine.clock.now_ms() == NOON - DAY
     assert not machine.clock.jumped
+
+
+def test_s17_a_clock_that_was_set_back_takes_no_record_for_one_from_the_future() -> None:
+    machine = Machine()
+    assert machine.step(-4 * MINUTE) == NOON  # followed: it stands still for four minutes
+    assert machine.wait(2 * MINUTE) == NOON
+    assert machine.clock.latest_ms() == NOON + 2 * MINUTE
+
+
+@pytest.mark.parametrize("behind", [2 * MINUTE, 10 * MINUTE, 400 * DAY])
+def test_s17_a_worker_that_begins_under_a_slow_clock_asks_the_store_what_is_the_future(
+    behind: int,
+) -> None:
+    machine = Machine()
+    asyncio.run(compare_once(machine.clock, Server(NOON + behind)))
+    machine.wait(MINUTE)
+    assert machine.clock.now_ms() == NOON + MINUTE
+    assert machine.clock.latest_ms() == NOON + behind + MINUTE
