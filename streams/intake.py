@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from streams.erasure import keep_out
 from streams.failpoints import reach
 from streams.merge import FetchState
 from streams.outbox import Relay, Sender, unpack
@@ -46,15 +47,18 @@ class Intake:
         crash: Crash,
         read: ReadBack = read_back,
         token: Callable[[], str] = new_token,
+        catch_up: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """``outputs`` are the topics out, without prefix; ``crash`` ends the worker; ``read``
-        answers what our output holds already; ``token`` makes the token of a claim."""
+        answers what our output holds already; ``token`` makes the token of a claim;
+        ``catch_up`` brings the ledger of the erased up to its topic's present end."""
         self._world = world
         self._sender = sender
         self._outputs = tuple(outputs)
         self._crash = crash
         self._read = read
         self._token = token
+        self._catch_up = catch_up
         self._topics = {world.settings.prefix + topic: topic for topic in TOPICS}
         self._partitions: dict[int, Partition] = {}
         self._tasks: dict[int, list[asyncio.Task[None]]] = {}
@@ -108,6 +112,8 @@ class Intake:
             for topic in self._outputs
         }
         known = await self._read(settings.kafka_options(), settings.prefix, starts)
+        if self._catch_up is not None:
+            await self._catch_up()
         for number, meta in metas.items():
             await self._begin(number, meta, known.get(number, set()))
         self._world.observer.claimed(len(numbers))
@@ -123,8 +129,12 @@ class Intake:
         partition = Partition(number, world, meta, relay)
         settings, store = world.settings, world.store
         partition.care = await Care.begin(store, number, meta.epoch, settings.batch_records)
-        for entry, blob in await world.store.outbox(number):
-            relay.put(entry, unpack(blob), len(blob))
+        entries = await store.outbox(number)
+        unsent = [unpack(blob) for _, blob in entries]
+        world.ledger.begin(number)
+        keep_out(world.ledger, number, unsent)
+        for (entry, blob), left in zip(entries, unsent, strict=True):
+            relay.put(entry, left, len(blob))
         # What was read back goes with the outbox of the claim: a store that was set back between
         # the two may hold entries that were sent long before.
         await world.store.verify(number, meta.token, meta.number)

@@ -24,6 +24,7 @@ _NOTES = {
     "when_false": "conditions_false",
     "repeated": "events_repeated",
     "hot_key": "hot_keys",
+    "erased_dropped": "erased_dropped",
     "offer_repeated": "events_repeated",
     "rule_paused": "rules_paused",
     "bundle_out_of_bounds": "candidates_out_of_bounds",

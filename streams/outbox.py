@@ -17,7 +17,7 @@ import msgspec
 
 from streams.clock import wall_ms
 from streams.failpoints import reach
-from streams.topics import DEAD_LETTERS, DECISIONS, LEARNED
+from streams.topics import DEAD_LETTERS, DECISIONS, SHARED
 
 #: Entries that wait for acknowledgement before the partition stops taking new records.
 ENTRIES_MAX = 16
@@ -133,6 +133,7 @@ class Relay:
         self._room.set()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._forgotten: dict[bytes, int] = {}  # key -> number of the entry before which it goes
         self.done = 0  # the number of the last entry that is acknowledged as a whole
         self.trimmed = 0  # up to which the store was told
         self.offsets: dict[str, int] = {}  # output topic -> offset below which all is done
@@ -148,6 +149,13 @@ class Relay:
         self._wake.set()
         if self._crowded():
             self._room.clear()
+
+    def forget(self, key: bytes, number: int) -> int:
+        """Send nothing more of ``key`` out of entries before ``number``; how many records wait
+        there. What is handed over to the producer already cannot be called back."""
+        self._forgotten[key] = number
+        waiting = (records for before, records, _ in self._queue if before < number)
+        return sum(record.key == key for records in waiting for record in records)
 
     def _crowded(self) -> bool:
         return len(self._queue) >= ENTRIES_MAX or self.size >= BYTES_MAX
@@ -200,7 +208,7 @@ class Relay:
             *(
                 self._sender.send_batch(
                     self._prefix + topic,
-                    0 if topic == LEARNED else self._partition,
+                    0 if topic in SHARED else self._partition,
                     [(r.key, r.value, r.headers, now) for r in by_topic[topic]],
                 )
                 for topic in topics
@@ -221,6 +229,8 @@ class Relay:
         self.done = last
         if self._superseded:
             self._superseded = {k: n for k, n in self._superseded.items() if n > last}
+        if self._forgotten:
+            self._forgotten = {key: n for key, n in self._forgotten.items() if n > last}
         if not self._crowded():
             self._room.set()
 
@@ -230,6 +240,9 @@ class Relay:
         self._superseded[record_id] = number
 
     async def _checked(self, number: int, records: list[Outgoing]) -> list[Outgoing]:
+        if self._forgotten:
+            until = self._forgotten
+            records = [r for r in records if r.key is None or number >= until.get(r.key, 0)]
         if self._known:
             records = [record for record in records if not self._is_known(record)]
         if self.recheck is None:

@@ -228,7 +228,8 @@ class Partition:
         await self._load_missing(customer_id for customer_id, _, _, _ in work.holds)
         for customer_id, until_ms, record, _ in work.holds:
             customer = self._cache[customer_id]
-            hold(customer, until_ms, record)
+            if not customer.now.gone:
+                hold(customer, until_ms, record)
             work.changed[customer_id] = customer
         work.pack()
 
@@ -285,7 +286,9 @@ class Partition:
         work.types.update([(topic, event.type) for event, topic, _ in decoded])
         world.observer.loaded(len(decoded), len(missing))
         await self._load_missing(missing)
-        self.traffic.see(step_by_customer(decoded, work, cache, world.catalog), work.out)
+        self.traffic.see(
+            step_by_customer(decoded, work, cache, world.catalog, world.ledger), work.out
+        )
         work.order(records)
 
     async def _load_missing(self, ids: Iterable[str]) -> None:
@@ -299,7 +302,8 @@ class Partition:
             customer_id = raw_id.decode()
             # The relay may have brought it in while we waited; there must be one of it.
             parts = stored.get(raw_id, {})
-            cache.setdefault(customer_id, Customer(customer_id, dict(parts)))
+            customer = self._world.ledger.restore(customer_id, dict(parts))
+            cache.setdefault(customer_id, customer)
             cache.weigh(customer_id, sum(map(len, parts.values())))
 
     async def _due_customers(self) -> Due:
@@ -350,6 +354,9 @@ class Partition:
         if self._next_due is not None:
             self._next_due = min([self._next_due, *(ms for ms in due.values() if ms)])
         records = work.records
+        records += [world.ledger.record(*news) for news in work.left.items()]
+        if world.ledger or work.gone:
+            work.drop_erased(world.ledger)
         if work.refusals:
             wall_ms = world.clock.wall_ms()
             records += self._letters.letters(work.refusals, self.number, wall_ms, work.out)
@@ -381,6 +388,10 @@ class Partition:
             relay.trimmed = trim_to
         for topic, (_, new) in batch.offsets.items():
             self.offsets[topic] = new
+        for digest_of, entry in work.left.items():
+            world.ledger.keep(digest_of, entry, self.number)
+        for raw_id in work.gone:
+            work.out.note("erased_dropped", relay.forget(raw_id, self._call))
         if records:
             relay.put(self._call, records, len(outbox))
         self._call += 1

@@ -101,6 +101,10 @@ class Settings(BaseSettings):
     kafka_keyfile: Path | None = Field(None, description="its key")
     redis_password: SecretStr | None = Field(None, description="Redis's password")
 
+    erasure_key: SecretStr | None = Field(
+        None, description="makes digests of erased customers useless to others; never change it"
+    )
+
     watchdog_seconds: float = Field(
         60, ge=1, le=3600, description="exit when records wait and none was applied for so long"
     )
@@ -181,6 +185,9 @@ class Settings(BaseSettings):
                 f"kafka_security: {self.kafka_security} needs TSUIDE_KAFKA_USERNAME and "
                 "TSUIDE_KAFKA_PASSWORD"
             )
+        key = self.erasure_key.get_secret_value() if self.erasure_key else None
+        if key is not None and len(key) < TOKEN_CHARS_MIN:
+            raise ValueError(f"erasure_key: needs at least {TOKEN_CHARS_MIN} characters")
         if self.failpoint:
             parse_failpoint(self.failpoint)
         return self
@@ -232,6 +239,10 @@ class Settings(BaseSettings):
                 "sasl_plain_password": self.kafka_password.get_secret_value(),
             }
         return options
+
+    def erasure_key_bytes(self) -> bytes:
+        """The key of the ledger's digests; empty where none was given."""
+        return self.erasure_key.get_secret_value().encode() if self.erasure_key else b""
 
     def redis_url(self) -> str:
         """The address of Redis with its password: hand it to the client, show it nobody."""

@@ -29,6 +29,10 @@ DECISIONS = "decisions"
 DEAD_LETTERS = "dead-letters"
 #: Between partitions: what each learnt across its customers (``streams.learning``).
 LEARNED = "learned"
+#: Digests of who was erased or objected (``streams.erasure``).
+ERASED = "erased"
+#: Of one partition, written by all.
+SHARED = frozenset({LEARNED, ERASED})
 #: Which dead letters were sent once more (``streams.resend``).
 REPLAYS = "replays"
 
@@ -77,6 +81,7 @@ def plan_topics(book: Book | None, partitions: int, history: bool) -> list[Plan]
     return [
         Plan(CATALOG, 1, catalog),
         Plan(LEARNED, 1, {"cleanup.policy": "compact"}),
+        Plan(ERASED, 1, {"cleanup.policy": "compact"}),
         Plan(REPLAYS, 1, {"cleanup.policy": "compact"}),
         *(Plan(topic, partitions, inward) for topic in TOPICS),
         *(Plan(topic, partitions, outward) for topic in output_topics(book)),
@@ -143,14 +148,15 @@ def check_topics(settings: Settings, book: Book | None) -> int:
 
 def topic_faults(settings: Settings, book: Book | None, counts: Mapping[str, int]) -> list[str]:
     """What stands against a start, given the partition count of each topic in Kafka."""
-    wanted = [settings.topic(name) for name in (CATALOG, LEARNED, *TOPICS, *output_topics(book))]
+    single = (CATALOG, LEARNED, ERASED)
+    wanted = [settings.topic(name) for name in (*single, *TOPICS, *output_topics(book))]
     faults = [f"topic {name} is missing" for name in wanted if name not in counts]
     faults += [
         f"topic {name} has {counts[name]} partitions and must have 1"
-        for name in wanted[:2]
+        for name in wanted[: len(single)]
         if counts.get(name, 1) != 1
     ]
-    present = {name: counts[name] for name in wanted[2:] if name in counts}
+    present = {name: counts[name] for name in wanted[len(single) :] if name in counts}
     if len(set(present.values())) > 1:
         listing = ", ".join(f"{name} {count}" for name, count in sorted(present.items()))
         faults.append(f"partition counts differ: {listing}")

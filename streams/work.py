@@ -10,6 +10,7 @@ from zlib import crc32
 import msgspec
 
 from streams.deadletters import dead_letter, summary_letter
+from streams.erasure import RETURNED, Entry, Ledger, key_text
 from streams.outbox import Outgoing
 from streams.replay import CONFLICT
 from streams.results import in_order, outgoing
@@ -18,7 +19,7 @@ from streams.traffic import count_late
 from triggers.book import Book
 from triggers.catalog import Catalog
 from triggers.engine import step
-from triggers.judgement import Step
+from triggers.judgement import Gone, Step
 from triggers.state import Customer
 
 
@@ -31,6 +32,7 @@ class Refusal(NamedTuple):
     detail: str
     key: bytes | None
     value: bytes | None
+    timestamp: int
 
 
 class Work:
@@ -45,13 +47,42 @@ class Work:
         self.offsets: dict[str, int] = {}
         self.changed: dict[str, Customer] = {}
         self.holds: list[Any] = []
+        self.left: dict[str, Entry] = {}  # news for the ledger of the erased, by digest
+        self.gone: set[bytes] = set()  # who is gone at the end of the batch
         self.docs: dict[tuple[bytes, str], bytes] = {}
         self.due: dict[bytes, int | None] = {}  # of the customers whose earliest timer changed
 
     def refuse(self, topic: str, record: Any, reason: str, detail: str) -> None:
         """Note that a record is refused."""
         self.refusals.append(
-            Refusal(topic, record.offset, reason, detail, record.key, record.value)
+            Refusal(
+                topic, record.offset, reason, detail, record.key, record.value, record.timestamp
+            )
+        )
+
+    def leave(self, gone: Gone, offset: int, ledger: Ledger) -> None:
+        """Note who was erased, or came back, by the event at ``offset``."""
+        ledger.note(gone, offset, self.left)
+        raw_id = gone.customer.encode()
+        if gone.why == RETURNED:
+            self.gone.discard(raw_id)
+        else:
+            self.gone.add(raw_id)
+
+    def drop_erased(self, ledger: Ledger) -> None:
+        """Take out the refusals of whoever is gone: a letter would hold id and payload."""
+        kept = [one for one in self.refusals if not self._is_gone(one, ledger)]
+        if len(kept) < len(self.refusals):
+            self.out.note("erased_dropped", len(self.refusals) - len(kept))
+            self.refusals = kept
+
+    def _is_gone(self, one: Refusal, ledger: Ledger) -> bool:
+        who = key_text(one.key)
+        if who is None or one.key in self.gone:
+            return who is not None
+        entry = ledger.of(who)
+        return entry is not None and (
+            entry.gone or entry.covers(one.topic, one.offset, one.timestamp)
         )
 
     def order(self, records: list[tuple[str, Any]]) -> None:
@@ -80,6 +111,7 @@ def step_by_customer(
     work: Work,
     customers: Mapping[str, Customer],
     catalog: Catalog,
+    ledger: Ledger,
 ) -> dict[str, int]:
     """Run a batch's events customer by customer; what comes of it is in the log's order.
 
@@ -91,17 +123,25 @@ def step_by_customer(
     by_customer: dict[str, list[int]] = {}
     for place, (event, _, _) in enumerate(decoded):
         by_customer.setdefault(event.subject, []).append(place)
+    if ledger:
+        _drop_erased(by_customer, decoded, ledger, out)
     order: list[int] = []  # the place of the event behind each decision
     offer_order: list[int] = []
     fact_order: list[int] = []
     for subject, places in by_customer.items():
         customer = work.changed[subject] = customers[subject]
+        begun = len(out.decisions), len(out.offers)
         count_late(decoded, places, customer.now.at, out)
         for place in places:
             event, topic, record = decoded[place]
             step(customer, event, record.timestamp, book, catalog, crc32(record.value), out)
             if out.conflict:
                 work.refuse(topic, record, "id_conflict", CONFLICT)
+            if out.gone:
+                work.leave(out.gone.pop(), record.offset, ledger)
+                if customer.now.gone:  # what was decided before is not to leave any more
+                    del out.decisions[begun[0] :], order[begun[0] :]
+                    del out.offers[begun[1] :], offer_order[begun[1] :]
             if len(out.decisions) > len(order):
                 order += [place] * (len(out.decisions) - len(order))
                 offer_order += [place] * (len(out.offers) - len(offer_order))
@@ -111,6 +151,27 @@ def step_by_customer(
     out.learnt[:] = in_order(out.learnt, fact_order)
     out.offers[:] = in_order(out.offers, offer_order)
     return {subject: len(places) for subject, places in by_customer.items()}
+
+
+def _drop_erased(
+    by_customer: dict[str, list[int]],
+    decoded: list[tuple[Any, str, Any]],
+    ledger: Ledger,
+    out: Step,
+) -> None:
+    """Leave out what lies before its customer's erasure."""
+    for subject, places in by_customer.items():
+        entry = ledger.of(subject)
+        if entry is None:
+            continue
+        kept = []
+        for place in places:
+            _, topic, record = decoded[place]
+            if not entry.covers(topic, record.offset, record.timestamp):
+                kept.append(place)
+        if len(kept) < len(places):
+            out.note("erased_dropped", len(places) - len(kept))
+            places[:] = kept
 
 
 class LetterRate:

@@ -22,6 +22,7 @@ from streams.clock import Clock, steady_ms
 from streams.clockguard import compare_once, make_clock, watch_clock
 from streams.codec import Door
 from streams.collector import calm_collector
+from streams.erasure import Ledger, LedgerReader
 from streams.errors import PreconditionError, StreamsError, UsageError
 from streams.failpoints import arm_from_text
 from streams.intake import Intake
@@ -83,7 +84,8 @@ class _Worker:
         clock = make_clock(settings.clock, settings.clock_jump_seconds * 1000)
         await compare_once(clock, store)
         door = Door(partitions, book.custom)
-        world = World(store, door, book, Catalog(), clock, observer, settings)
+        ledger = Ledger(settings.erasure_key_bytes(), settings.prefix)
+        world = World(store, door, book, Catalog(), clock, observer, settings, ledger)
         reader = CatalogReader(
             settings.kafka_options(), settings.prefix, world.catalog, door, observer.dead_letter
         )
@@ -97,12 +99,14 @@ class _Worker:
             lambda: (world.book, clock.now_ms()),
         )
         await learned.read_whole()
+        erased = LedgerReader(settings.kafka_options(), settings.prefix, ledger)
+        await erased.read_whole()
         app: App
 
         async def crash(error: BaseException) -> None:
             await app.crash(error)
 
-        intake = Intake(world, lambda: app.sender, outputs, crash)
+        intake = Intake(world, lambda: app.sender, outputs, crash, catch_up=erased.catch_up)
         app = create_app(settings, intake, TOPICS)
         observer.watch(world, intake)
         web = WebServer(settings, lambda: _status(intake, app, clock), observer)
@@ -110,6 +114,7 @@ class _Worker:
         self._begin(self._guard(watch_clock(clock, store), crash), "clock")
         self._begin(self._guard(reader.follow(), crash), "catalogue")
         self._begin(self._guard(learned.follow(), crash), "learned")
+        self._begin(self._guard(erased.follow(), crash), "erased")
         self._begin(self._guard(self._watch_stall(intake), crash), "watchdog")
         self._begin(self._guard(self._watch_rules(world, observer), crash), "rules")
         calm_collector()
@@ -121,6 +126,7 @@ class _Worker:
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await reader.stop()
             await learned.stop()
+            await erased.stop()
             await web.stop()
             await store.close()
 

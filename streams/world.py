@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from streams.clock import Clock
 from streams.codec import Door
+from streams.erasure import Ledger
 from streams.outbox import Outgoing
 from streams.store.store import Store
 from triggers.book import Book
@@ -65,6 +66,7 @@ class World:
         clock: Clock,
         observer: Observer,
         settings: "Settings",
+        ledger: Ledger | None = None,
     ) -> None:
         self.store = store
         self.door = door
@@ -73,6 +75,7 @@ class World:
         self.clock = clock
         self.observer = observer
         self.settings = settings
+        self.ledger = Ledger() if ledger is None else ledger
         self.owned = 1  # partitions of this worker, which share its memory
 
     @property

@@ -25,7 +25,7 @@ from triggers.facts import APPLIERS, ZONED
 from triggers.feedback import HEARD, WITHDRAWN, close
 from triggers.gatekeys import SESSION_MS
 from triggers.ids import offer_id
-from triggers.judgement import Occurrence, Step, answer, arbitrate, clear, occur
+from triggers.judgement import Gone, Occurrence, Step, answer, arbitrate, clear, occur
 from triggers.rates import paused
 from triggers.repeats import NEW, REPEATED, remember
 from triggers.state import MAX_TIMERS, Customer, Made, Timer
@@ -71,7 +71,8 @@ def step(
     if kind in _GONE:
         _forget(customer, _GONE[kind], at, out)
         return out
-    now.gone = ""
+    if now.gone:
+        _return(customer, at, out)
     timed = book.timed.get(kind)  # None: no rule listens to such events
     before = None if timed is None else _before(customer, event, book)
     for teach in book.learning.get(kind, ()):
@@ -119,6 +120,13 @@ def _forget(customer: Customer, gone: str, at: int, out: Step) -> None:
     if customer.now.timers:
         out.note("timer_cancelled", len(customer.now.timers))
     customer.wipe(gone, at)
+    out.gone.append(Gone(customer.id, gone, at))
+
+
+def _return(customer: Customer, at: int, out: Step) -> None:
+    """A new consent begins a new, empty customer."""
+    customer.now.gone = ""
+    out.gone.append(Gone(customer.id, "returned", at))
 
 
 def advance(customer: Customer, to_ms: int, book: Book, catalog: Catalog, out: Step) -> None:

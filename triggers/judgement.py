@@ -1,7 +1,7 @@
 """One rule's answer to one trigger: the occurrence, its gates, arbitration, and the offer."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from triggers.before import Before
 from triggers.book import Rule
@@ -30,13 +30,24 @@ from triggers.timers import put, shed
 from triggers.variants import variant_of
 
 
+class Gone(NamedTuple):
+    """A customer who was erased or objected at ``at`` (ms), or who returned with a new consent.
+
+    ``why`` is ``erased``, ``objected`` or ``returned``.
+    """
+
+    customer: str
+    why: str
+    at: int
+
+
 @dataclass(slots=True)
 class Step:
     """What came of one step or of several.
 
     ``fired`` holds the due times of timers that fired; ``notes`` counts what makes no decision, by
     name; ``conflict`` says that the last event was refused since its id stood for another body;
-    ``learnt`` is what counts across customers.
+    ``learnt`` is what counts across customers; ``gone`` who left or came back.
     """
 
     decisions: list[Decision] = field(default_factory=list)
@@ -45,6 +56,7 @@ class Step:
     notes: dict[str, int] = field(default_factory=dict)
     conflict: bool = False
     learnt: list[Fact] = field(default_factory=list)
+    gone: list[Gone] = field(default_factory=list)
 
     def note(self, name: str, count: int = 1) -> None:
         """Count something that happened without a decision."""

@@ -377,26 +377,36 @@ class Customer:
         due = min([timer.due_ms for timer in now.timers]) if now.timers else 0
         return min(due, now.held_until) if due and now.held_until else due or now.held_until
 
+    def put_now(self) -> None:
+        """Let ``now`` be the part of that name, after it was replaced as a whole."""
+        self._raw.pop(PARTS["now"][0], None)
+        self._parts["now"] = self.now
+
     def wipe(self, gone: str, at_ms: int) -> None:
         """Forget everything but that the customer is ``gone`` (erased or objected)."""
         for name in PARTS:
             if name != "now":
                 self.replace(name, _FRESH[name]())
         self.now = Now(at=at_ms, gone=gone)
-        self._parts["now"] = self.now
+        self.put_now()
         self._changed.add("now")
 
     def take_changes(self) -> list[tuple[str, bytes]]:
-        """Letters and packed bytes of the changed parts; empty bytes delete a part."""
+        """Letters and packed bytes of the changed parts; empty bytes delete a part.
+
+        Of who is ``gone`` nothing is left, since a part lies under the customer's id: that they
+        are gone is for the owner to remember without it.
+        """
         changes = []
         for name in sorted(self._changed):
             value = self._parts[name]
             letter = PARTS[name][0]
             if name == "armed":
                 value.pack()
-            kept = name == "now" or (
-                value != _EMPTY_STRUCTS[name] if name in _STRUCTS else bool(value)
-            )
+            if name == "now":
+                kept = not value.gone
+            else:
+                kept = value != _EMPTY_STRUCTS[name] if name in _STRUCTS else bool(value)
             changes.append((letter, _encode(value) if kept else b""))
         self._changed.clear()
         return changes

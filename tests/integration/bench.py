@@ -18,12 +18,14 @@ from zlib import crc32
 from streams.activations import Activation, book_at
 from streams.clock import TIME_MAX_MS, Clock
 from streams.codec import Door
+from streams.erasure import Ledger, keep_out
 from streams.merge import FetchState
 from streams.murmur2 import partition_of
-from streams.outbox import Outgoing, Relay
+from streams.outbox import Outgoing, Relay, unpack
 from streams.partition import Partition
 from streams.settings import load_settings
 from streams.store import Store, new_token
+from streams.topics import SHARED
 from streams.world import World
 from triggers.book import Book
 from triggers.catalog import Catalog
@@ -131,7 +133,7 @@ class Outcome:
             assert place not in self.refused, f"{place} has two dead letters"
             self.refused[place] = headers["reason"].decode()
             self.letters.append(record)
-        elif record.topic != "learned":
+        elif record.topic not in SHARED:
             self.take(record.topic, record.value)
 
     def shop(self, customer: str) -> Customer:
@@ -254,15 +256,24 @@ class Bench:
     """Observer, sender and fetcher of partitions that run on a real store."""
 
     def __init__(
-        self, store: Store, book: Book, log: Log, clock: Clock | None = None, **settings: Any
+        self,
+        store: Store,
+        book: Book,
+        log: Log,
+        clock: Clock | None = None,
+        ledger: Ledger | None = None,
+        **settings: Any,
     ) -> None:
         self.outcome = Outcome()
+        self.published: list[Outgoing] = []
+        self.hold: asyncio.Event | None = None  # what is sent waits for it
         self.log = log
         self.clock = clock or StandingClock()
         given = {"timers_per_second": 1_000_000, **settings}
+        self.ledger = Ledger(b"of the bench") if ledger is None else ledger
         made = load_settings(partitions=log.partitions, **given)
         door = Door(log.partitions, book.custom)
-        self.world = World(store, door, book, Catalog(), self.clock, self, made)
+        self.world = World(store, door, book, Catalog(), self.clock, self, made, self.ledger)
         self.partitions: dict[int, Partition] = {}
         self._relays: dict[int, asyncio.Task[None]] = {}
         self._ends: Counter[str] = Counter()
@@ -288,8 +299,11 @@ class Bench:
 
     async def send_batch(self, topic: str, partition: int, records: Any) -> Acked:
         await asyncio.sleep(0)
+        if self.hold is not None:
+            await self.hold.wait()
         for key, value, headers, _ in records:
-            self.outcome.add(Outgoing(topic, key, value, "", headers))
+            self.published.append(Outgoing(topic, key, value, "", headers))
+            self.outcome.add(self.published[-1])
         self._ends[topic] += len(records)
         return Acked(self._ends[topic])
 
@@ -302,6 +316,12 @@ class Bench:
         meta = await store.claim(number, new_token(), 1, self.log.partitions, SCHEMA)
         relay = Relay(number, self, set(), self, "", self.clock.wall_ms)
         partition = self.partitions[number] = Partition(number, self.world, meta, relay)
+        entries = await store.outbox(number)
+        unsent = [unpack(blob) for _, blob in entries]
+        self.ledger.begin(number)
+        keep_out(self.ledger, number, unsent)
+        for (entry, blob), records in zip(entries, unsent, strict=True):
+            relay.put(entry, records, len(blob))
         for topic in TOPICS:
             self._given[topic, number] = meta.offsets.get(topic, 0)
         self._relays[number] = asyncio.create_task(relay.run())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 
@@ -13,6 +13,7 @@ from streams.embedded import EmbeddedStore
 from streams.store import Batch, Meta, Store, new_token
 
 P = 17
+T = TypeVar("T")
 
 
 def empty(server: EmbeddedStore) -> Iterator[redis.Redis]:
@@ -70,6 +71,6 @@ def dump(client: redis.Redis) -> dict[bytes, Any]:
     return {key: client.dump(key) for key in keys_of(client)}
 
 
-def run(work: Coroutine[Any, Any, None]) -> None:
-    """Run a test's work, within a minute."""
-    asyncio.run(asyncio.wait_for(work, 60))
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a test's work, within a minute; what it returns."""
+    return asyncio.run(asyncio.wait_for(work, 60))

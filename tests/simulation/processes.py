@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 from faust.types import TP
 
 from streams.clockguard import GuardedClock, compare_once, watch_clock
+from streams.erasure import Ledger, read_record
 from streams.intake import Intake
 from streams.metrics import Metrics
 from streams.observer import WorkerObserver
 from streams.outbox import known_as
 from streams.readback import record_id
 from streams.store.errors import StoreError
-from streams.topics import output_topics
+from streams.topics import ERASED, output_topics
 from streams.world import World
 from tests.simulation.fakelog import BROKERS, Acked, BrokerAway, Draft, broker_of
 from tests.simulation.loop import OWNER, Owner
-from tests.simulation.shop import PARTITIONS, make_catalog, make_door
+from tests.simulation.shop import LEDGER_KEY, PARTITIONS, make_catalog, make_door
 from tests.simulation.storelink import StoreLink
 from triggers.events import TOPICS
 
@@ -62,6 +63,7 @@ class Worker(Owner):
         self.leaving = False
         self._given: Given | None = None
         self._seeking: asyncio.Task[None] | None = None
+        self._told = 0  # records of the ledger of the erased that were read
         self._positions: dict[tuple[str, int], int] = {}
         self.link = StoreLink(machine.store, self.name)
         book = machine.book
@@ -74,9 +76,18 @@ class Worker(Owner):
         )
         observer = WorkerObserver(book, _METRICS)
         catalog, settings = make_catalog(), machine.settings
-        self.world = World(self.link, make_door(), book, catalog, self.clock, observer, settings)
+        ledger = Ledger(LEDGER_KEY)
+        self.world = World(
+            self.link, make_door(), book, catalog, self.clock, observer, settings, ledger
+        )
         self.intake = Intake(
-            self.world, lambda: self, output_topics(book), self.crash, self._read_back, self._token
+            self.world,
+            lambda: self,
+            output_topics(book),
+            self.crash,
+            self._read_back,
+            self._token,
+            self._read_ledger,
         )
         observer.watch(self.world, self.intake)
 
@@ -105,7 +116,9 @@ class Worker(Owner):
         if self.frozen:
             await asyncio.sleep(0)
         log = self.machine.log
-        return await log.write((topic, partition), records, self.name, self.link.tokens[partition])
+        return await log.write(
+            (topic, partition), records, self.name, self.link.tokens.get(partition, "")
+        )
 
     async def _read_back(
         self, options: Mapping[str, Any], prefix: str, starts: Mapping[tuple[str, int], int]
@@ -119,6 +132,13 @@ class Worker(Owner):
                 name = record_id(record.headers, record.value)
                 found[partition].add(known_as(topic.removeprefix(prefix), name))
         return found
+
+    async def _read_ledger(self) -> None:
+        place = (ERASED, 0)
+        read = await self.machine.log.read({place: self._told})
+        for record in read.get(place, ()):
+            self.world.ledger.take(*read_record(record.key, record.value))
+            self._told = record.offset + 1
 
     # -- the group's side ------------------------------------------------------------------
 

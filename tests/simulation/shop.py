@@ -23,6 +23,7 @@ from triggers.durations import to_ms, to_text
 from triggers.events import EVENT_TYPES
 from triggers.gates import GATES
 
+LEDGER_KEY = b"simulated"
 PARTITIONS = 2
 CHANNELS = ("onsite", "push", "email", "sms")
 SKUS = ("a", "b", "c", "d", "e")
