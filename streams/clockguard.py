@@ -42,7 +42,8 @@ class GuardedClock(SystemClock):
     - the machine's clock comes back to it, or
     - a record's timestamp bears a jump ahead out (in production it is the broker's clock that
       sets those), or
-    - the store's clock agrees with the machine's, or
+    - the store's clock agrees with the machine's and did not leap along with it (the two may be
+      one: a store on the same machine bears nothing out), or
     - a jump back has stood for ``TRUST_MS`` and no record that was read lies ahead of it.
 
     A machine that slept has not jumped: its sleep is time that went by.
@@ -66,6 +67,8 @@ class GuardedClock(SystemClock):
         self._leapt_at = 0
         self._newest = 0  # the highest record timestamp that was read
         self._differs = False  # from the store's clock, since the start
+        self._store_offset: int | None = None  # the store's clock less steady time, at rest
+        self._stood_by = False  # since the leap the store has shown the time as it was
         self._witness = 0  # the furthest that a clock was ahead of steady time, the store's too
 
     @property
@@ -102,6 +105,7 @@ class GuardedClock(SystemClock):
     def _doubt(self, steady: int, step: int) -> None:
         if self._leap is None or abs(step - self._leap) > self._jump_ms:
             self._leap, self._leapt_at = step, steady
+            self._stood_by = False
             self.jumps += 1
             log.error("the machine's clock jumped: timers wait", step_ms=step)
         elif step < 0 and steady - self._leapt_at >= TRUST_MS:
@@ -137,11 +141,18 @@ class GuardedClock(SystemClock):
 
         A step after which the two agree was a correction, and is followed in either direction.
         """
+        self.now_ms()
         steady, machine = self.wall_ms(), self._machine()
         self._witness = max(self._witness, other_ms - steady)
-        if self._leap is not None and abs(machine - other_ms) <= self._jump_ms:
+        if self._leap is None:
+            self._store_offset = other_ms - steady
+        elif abs(machine - other_ms) > self._jump_ms:
+            self._stood_by = True
+        elif self._stood_by or not self._leapt_along(other_ms - steady):
             self._highest = min(self._highest, machine)
             self._follow(steady, machine - steady - self._offset)
+        if self._leap is not None:
+            return  # counted already
         differs = abs(other_ms - self.now_ms()) > self._jump_ms
         if differs and not self._differs:
             self._differs = True
@@ -152,6 +163,10 @@ class GuardedClock(SystemClock):
             )
         elif not differs and self._differs:
             self._agree()
+
+    def _leapt_along(self, offset: int) -> bool:
+        """Whether the store's clock has leapt, too, as far as that is known."""
+        return self._store_offset is None or abs(offset - self._store_offset) > self._jump_ms
 
     def _agree(self) -> None:
         self._differs = False

@@ -212,3 +212,35 @@ def test_s17_a_worker_that_begins_under_a_slow_clock_asks_the_store_what_is_the_
     machine.wait(MINUTE)
     assert machine.clock.now_ms() == NOON + MINUTE
     assert machine.clock.latest_ms() == NOON + behind + MINUTE
+
+
+@pytest.mark.parametrize("jump", [400 * DAY, -DAY], ids=["ahead", "back"])
+def test_s17_a_store_whose_clock_leaps_along_bears_nothing_out(jump: int) -> None:
+    machine = Machine()
+    machine.clock.compare(NOON)
+    machine.step(jump)
+    machine.clock.compare(machine.wall)  # the same machine's clock, or the same time server's
+    machine.wait(MINUTE)
+    machine.clock.compare(machine.wall)
+    assert machine.clock.now_ms() == NOON + MINUTE
+    assert machine.clock.jumped
+    assert machine.clock.jumps == 1
+    machine.step(-jump)
+    machine.clock.compare(machine.wall)
+    assert machine.clock.now_ms() == NOON + MINUTE
+    assert not machine.clock.jumped
+
+
+def test_s17_a_store_that_went_on_as_before_tells_a_correction_from_a_leap() -> None:
+    machine = Machine()
+    machine.clock.compare(NOON + 2 * MINUTE)
+    machine.wait(MINUTE)
+    machine.step(10 * MINUTE)  # a machine that stood still without noticing
+    machine.clock.compare(machine.wall + 2 * MINUTE)
+    assert machine.clock.jumped  # so did the store
+    other = Machine()
+    other.clock.compare(NOON + 20 * MINUTE)
+    other.step(20 * MINUTE)
+    other.clock.compare(NOON + 20 * MINUTE)
+    assert other.clock.now_ms() == NOON + 20 * MINUTE
+    assert not other.clock.jumped
