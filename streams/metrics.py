@@ -35,6 +35,7 @@ class Metric:
 TABLE: tuple[Metric, ...] = (
     Metric("events_applied", "counter", "events applied", ("topic", "type")),
     Metric("events_repeated", "counter", "resends dropped: same source, id and body"),
+    Metric("erased_known", "gauge", "customers of whom only a digest is known"),
     Metric("erased_dropped", "counter", "records dropped because their customer was erased"),
     Metric("events_late", "counter", "events applied so long after they happened", ("by",)),
     Metric(

@@ -175,6 +175,7 @@ class WorkerObserver:
         self._jumps = world.clock.jumps
         metrics.set("partitions_owned", value=len(partitions))
         metrics.set("catalog_version", value=world.catalog.version)
+        metrics.set("erased_known", value=len(world.ledger))
         metrics.set("cache_bytes", value=sum(p.cached_bytes for p in partitions))
         metrics.set("cache_customers", value=sum(p.cached for p in partitions))
         metrics.set("learned_entries", value=len(world.catalog.learned))

@@ -251,6 +251,14 @@ LIMITS: Final = (
         ),
     ),
     Limit(
+        "the ledger of the erased",
+        "each erasure and objection",
+        "one record in a compacted topic and about 300 bytes of a worker a person",
+        "nothing goes: whoever is forgotten here could come back",
+        ("erased_known",),
+        ("test_p9_an_erased_customer_takes_some_hundred_bytes_of_a_worker_once",),
+    ),
+    Limit(
         "rule books that a partition remembers",
         "each change",
         f"{activations.ACTIVATIONS_MAX} changes",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from structlog.testing import capture_logs
 
 from streams.activations import ACTIVATIONS_MAX, Activations, read_activations
+from streams.erasure import Entry as LedgerEntry
+from streams.erasure import Ledger
 from streams.fetching import PARTITION_FETCH_BYTES_MAX
 from streams.metrics import TABLE, Metrics
 from streams.readback import note_ids
@@ -22,6 +25,7 @@ from streams.settings import load_settings
 from streams.web.server import BODY_BYTES_MAX, make_app
 from tests.limits import DOCUMENT, LIMITS
 from tests.matrix import all_tests
+from tests.unit.harness import NOON
 from triggers import state
 from triggers.events import TOPICS
 from triggers.learned import (
@@ -98,6 +102,20 @@ def test_p9_what_is_learnt_leaves_memory_when_it_is_told_and_stored() -> None:
     tally.take_changes()
     tally.make_room(100)
     assert len(tally.entries) == 100
+
+
+def test_p9_an_erased_customer_takes_some_hundred_bytes_of_a_worker_once() -> None:
+    many = 20_000
+    tracemalloc.start()
+    ledger = Ledger(b"k" * 32)
+    for turn in range(2):  # whoever is erased twice is there once
+        for number in range(many):
+            entry = LedgerEntry("erased", NOON + number, turn * many + number)
+            ledger.take(ledger.digest(f"customer-{number}"), entry)
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len(ledger) == many
+    assert taken / many < 400
 
 
 class Sent(NamedTuple):
