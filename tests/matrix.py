@@ -60,7 +60,9 @@ PROMISES: Final[dict[int, Promise]] = {
     ),
     2: Promise(
         "An offer has one effect: one id, one body, and after a crash no second copy.",
-        "Readers that must not see a copy keep the ids of the offers that are still valid.",
+        "Readers that must not see a copy keep the ids of the offers that are still valid. Repeats "
+        "of an event are known for 72 hours of decision time and 256 events of a customer; a later "
+        "one counts anew and makes no second offer under an id of the last 50.",
         "Where the answer to a produce request was lost, the same bytes may lie there twice; "
         "`tsuide_publish_unknown_total` counts it.",
     ),
@@ -86,7 +88,8 @@ PROMISES: Final[dict[int, Promise]] = {
         "A record that cannot be applied stops nothing: it goes to the dead letters with its "
         "place and reason, and can be replayed.",
         "The dead letter is acknowledged before the outbox forgets it.",
-        "A record that kills the process is given up after a counted number of attempts.",
+        "A record that kills the process is given up after a counted number of attempts. Of a batch "
+        "that cannot be unpacked one letter stands for all records, with their offsets.",
     ),
     7: Promise(
         "Who was erased stays erased: through replay, restore and dead-letter replay.",
@@ -113,7 +116,7 @@ PROMISES: Final[dict[int, Promise]] = {
     11: Promise(
         "Another rule book takes effect between two batches of a partition, at offsets that are "
         "stored with its digest; a replay decides with the book of each offset.",
-        "The rule books are kept, by digest.",
+        "The rule books are kept, by digest; a partition remembers its last 200 changes.",
         "Between two workers a change is not simultaneous.",
     ),
     12: Promise(
