@@ -88,8 +88,8 @@ PROMISES: Final[dict[int, Promise]] = {
         "A record that cannot be applied stops nothing: it goes to the dead letters with its "
         "place and reason, and can be replayed.",
         "The dead letter is acknowledged before the outbox forgets it.",
-        "A record that kills the process is given up after a counted number of attempts. Of a batch "
-        "that cannot be unpacked one letter stands for all records, with their offsets.",
+        "A record that kills the process is given up after a counted number of attempts. Of a "
+        "batch that cannot be unpacked one letter stands for all records, with their offsets.",
     ),
     7: Promise(
         "Who was erased stays erased: through replay, restore and dead-letter replay.",
