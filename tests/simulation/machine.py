@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -37,7 +38,10 @@ class Setup:
     scale: int
     events: int
     mutation: str = ""  # "offsets", "token", "readback" or "consent": what is taken out
-    exact: bool = True  # whether the model must be met
+    repeats: bool = False  # every event comes up to four more times, now or later
+    #: Producers' timestamps, which go back by up to so many ms; what the model says is then only
+    #: one of the orders that are right.
+    jitter_ms: int = 0
 
     @classmethod
     def of(cls, seed: int, mutation: str = "") -> Setup:
@@ -85,7 +89,9 @@ class Machine:
         self.skews: dict[int, int] = {}
         self.workers: dict[int, Worker] = {}
         self.claimed: dict[int, str] = {}  # partition -> token of the latest claim
-        self._lives = 0
+        self.refusals: Counter[str] = Counter()  # by the store, by code
+        self.resurrected = 0  # partitions whose store knew an earlier owner again
+        self.lives = 0
         self._floor = 0
         self._applied: set[int] = set()
         self._position: dict[int, dict[str, int]] = {}
@@ -152,8 +158,8 @@ class Machine:
     def _start(self, index: int) -> None:
         if self._over:
             return
-        self._lives += 1
-        worker = self.workers[index] = Worker(self, index, self._lives)
+        self.lives += 1
+        worker = self.workers[index] = Worker(self, index, self.lives)
         self.note("start", worker.name)
         worker.start(worker.begin())
 
@@ -195,11 +201,13 @@ class Machine:
     # -- what happens ----------------------------------------------------------------------
 
     def _write(self, planned: Planned) -> None:
-        for later_s, args in self.shop.write(planned, self.now_ms()):
+        again = self.shop.write(planned, self.now_ms(), self.setup.repeats)
+        for later_s, args in again:
             self.loop.after(later_s, self._append, *args)
 
     def _append(self, place: tuple[str, int], key: bytes | None, value: bytes) -> None:
-        record = self.log.append(place, key, value)
+        back_ms = int(self.setup.jitter_ms * self.random.random())
+        record = self.log.append(place, key, value, at_ms=self.now_ms() - back_ms)
         self.note("event", *place, record.offset, value)
 
     def _written(self, write: Write) -> None:
@@ -214,6 +222,7 @@ class Machine:
     def store_called(self, who: str, name: str, partition: int, token: str, result: object) -> None:
         """The store answered a call."""
         if isinstance(result, StoreError):
+            self.refusals[result.code] += 1
             self.note("refused", who, name, partition, result.code)
             return
         if name == "claim":
@@ -306,6 +315,10 @@ class Machine:
             calls = self.store.state.calls - fault.which
             if self._floor:
                 self.store.state.set_back(max(self._floor, calls))
+                self.resurrected += sum(
+                    held.meta["token"] != self.claimed[number]
+                    for number, held in self.store.state.partitions.items()
+                )
                 self._position = {
                     number: {k: int(v) for k, v in held.meta.items() if k == "n" or k[:2] == "o:"}
                     for number, held in self.store.state.partitions.items()

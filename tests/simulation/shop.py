@@ -212,8 +212,13 @@ class Shop:
         zone = {"timezone": chance.choice(["UTC", "Asia/Tokyo"])}
         return [Planned(at_s, "customer.profile_set", customer, zone, twist)]
 
-    def write(self, planned: Planned, now_ms: int) -> list[tuple[float, tuple[Any, ...]]]:
-        """Write an event; what is to be written again, and after how many seconds."""
+    def write(
+        self, planned: Planned, now_ms: int, repeats: bool = False
+    ) -> list[tuple[float, tuple[Any, ...]]]:
+        """Write an event; what is to be written again, and after how many seconds.
+
+        ``repeats``: every event comes up to four more times.
+        """
         self._count += 1
         event = {
             "specversion": "1.0",
@@ -235,6 +240,9 @@ class Shop:
         elif twist == "place":
             place = (place[0], 1 - place[1])
         self._append(place, key, value)
+        if repeats:
+            delays = [2 * self.random.random() for _ in range(self.random.randint(0, 4))]
+            return [(delay_s, (place, key, value)) for delay_s in delays]
         later = self.random.random() * 2
         if twist == "twice":
             return [(later, (place, key, value)), (0.0, (place, key, value))]
