@@ -5,7 +5,7 @@ is the only writer of its customers.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -170,7 +170,7 @@ class Intake:
         try:
             async with asyncio.timeout(RELEASE_S_MAX):
                 await deciding
-                await partition.relay.flush()
+                await _either(partition.relay.flush(), sending)
                 await partition.trim()
                 if partition.ended and partition.care is not None:
                     await partition.care.end()
@@ -195,3 +195,12 @@ class Intake:
             for topic, offset in partition.offsets.items()
             if offset
         }
+
+
+async def _either(flushed: Coroutine[Any, Any, None], sending: asyncio.Task[None]) -> None:
+    """Wait until all is sent, or until nobody sends any more: a relay that failed never will."""
+    waiting = asyncio.create_task(flushed)
+    try:
+        await asyncio.wait([waiting, sending], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
