@@ -176,6 +176,12 @@ class Merge:
         queue.size -= len(taken) - before
         return len(taken) > before
 
+    def caught_up_ms(self) -> int:
+        """When the last fetch was sent after which nothing is left to read; 0 before."""
+        if self.size:
+            return 0
+        return min(queue.caught_up_ms() for queue in self._queues.values())
+
     def read_up_to(self, clock_at_ms: "ClockAt", margin_ms: int) -> int:
         """The instant up to which everything is read, so that timers due by it may fire.
 

@@ -219,7 +219,8 @@ class Relay:
             reach("after_dlq_before_offset")
         took_s = time.perf_counter() - started
         for topic, acked in zip(topics, answers, strict=True):
-            if acked.next_offset >= 0:
+            # What is still known lies before: whoever claims next must find it again.
+            if acked.next_offset >= 0 and not self._known:
                 self.offsets[topic] = acked.next_offset
             self._observer.sent(by_topic[topic], took_s)
         for _ in range(taken):
@@ -233,6 +234,15 @@ class Relay:
             self._forgotten = {key: n for key, n in self._forgotten.items() if n > last}
         if not self._crowded():
             self._room.set()
+
+    @property
+    def knows(self) -> bool:
+        """Whether our output held records at the claim that were not decided again yet."""
+        return bool(self._known)
+
+    def forget_known(self) -> None:
+        """Drop what is left of that: all that led to it has been decided again."""
+        self._known.clear()
 
     def supersede(self, record_id: str, number: int) -> None:
         """Let the copies of an offer that lie in entries before ``number`` go: it was held, and

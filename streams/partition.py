@@ -78,6 +78,7 @@ class Partition:
         )
         self._budget = world.settings.timers_per_second
         self._budget_s = 0
+        self._begun = world.clock.latest_ms(), world.clock.wall_ms()
         self.applied_at = world.clock.wall_ms()  # machine clock of the last applied batch
         self.pending_timers = 0  # customers, as of the last look
         self._looked_at = 0
@@ -186,12 +187,25 @@ class Partition:
                 due = (await self._due_customers())[: most if careful else None]
         idle = not records and not due and not self._holds
         if idle and not self._learner.ready(world.clock.now_ms()):
+            self._settle()
             return False
         if care is not None and careful and (records or due):
             await care.apply(self._ward, records, due)
         elif await self._once(records, due):
             await apply_apart(self._ward, records, due)
         return True
+
+    def _settle(self) -> None:
+        """Forget what our output held at the claim, once all that led to it is decided again.
+
+        Until then the next claim must read it back: a store that was set back lets records and
+        timers of long ago be decided anew.
+        """
+        relay, due = self.relay, self._next_due
+        if not relay.knows or relay.waiting or self._world.clock.jumped or due is None:
+            return
+        if due > self._begun[0] and self._merge.caught_up_ms() > self._begun[1]:
+            relay.forget_known()
 
     async def _once(self, records: Records, due: Due, one_timer: bool = False) -> str:
         """Apply a batch with what is to be held; what was raised while it was worked out."""

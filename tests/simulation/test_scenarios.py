@@ -74,6 +74,14 @@ def test_s05_an_old_snapshot_in_which_a_paused_workers_token_is_valid_again() ->
     assert resurrected > 0
 
 
+def test_s05_a_rebalance_in_the_middle_of_the_replay_sends_nothing_twice() -> None:
+    for seed in range(8):
+        back = [Fault(2.5, "store_old", 200), Fault(4.2, "store_old", 200)]
+        churn = [Fault(2.6 + 0.15 * n, "churn") for n in range(16)]
+        machine = force(seed, *back, *churn, Fault(2.4, "clock", 0, JUMPS_MS[-1]), scale=HOUR)
+        assert summary(machine)["copies"] <= sum(write.excused for write in machine.log.writes)
+
+
 @pytest.mark.parametrize(
     "code",
     [

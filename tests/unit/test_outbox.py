@@ -209,3 +209,28 @@ def test_of_an_offer_that_was_held_only_the_copy_that_was_taken_out_is_sent() ->
     old, fresh = (Outgoing("offers.email", b"c1", v, "a", at=1) for v in (b"old", b"held"))
     run_relay(log, relay, [(1, [old]), (2, [offer("b")]), (3, [fresh]), (4, [offer("a")])])
     assert log.records == {"x-offers.email": [b"b", b"held", b"a"]}
+
+
+def test_what_the_next_claim_reads_back_begins_before_all_that_is_not_decided_again_yet() -> None:
+    async def run() -> None:
+        log = Log()
+        relay, _ = make_relay(log, {known_as("decisions", "later")})
+        relay.offsets["decisions"] = 0
+        task = asyncio.create_task(relay.run())
+        relay.put(1, [outgoing("decisions", "a")])
+        await asyncio.wait_for(relay.flush(), 5)
+        assert (relay.knows, relay.offsets) == (True, {"decisions": 0})
+        relay.put(2, [outgoing("decisions", "later"), outgoing("decisions", "b")])
+        await asyncio.wait_for(relay.flush(), 5)
+        assert (relay.knows, relay.offsets) == (False, {"decisions": 2})
+        task.cancel()
+
+    asyncio.run(run())
+
+
+def test_what_nothing_led_to_again_is_forgotten_when_all_is_decided() -> None:
+    log = Log()
+    relay, _ = make_relay(log, {known_as("decisions", "never")})
+    relay.forget_known()
+    run_relay(log, relay, [(1, [outgoing("decisions", "a")])])
+    assert relay.offsets == {"decisions": 1}
