@@ -152,31 +152,25 @@ def unpack_records(self: Any) -> Iterator[Any]:
                 self.next_fetch_offset = batch.next_offset
                 continue
         if not batch.is_control_batch:
-            yield from _records_of(self, batch)
+            try:
+                for record in batch:
+                    offset = record.offset
+                    if offset >= self.next_fetch_offset:  # else it was read in part before
+                        self.next_fetch_offset = offset + 1
+                        yield self._consumer_record(self._tp, record)
+            except BATCH_FAULTS as error:
+                yield self._consumer_record(self._tp, _give_up(self, batch, error))
         # Of a compacted batch the last record may be gone: the position is behind it all the same.
         self.next_fetch_offset = batch.next_offset
 
 
-def _records_of(self: Any, batch: Any) -> Iterator[Any]:
-    records = None
-    while True:
-        try:
-            records = iter(batch) if records is None else records
-            record = next(records)
-        except StopIteration:
-            return
-        except BATCH_FAULTS as error:
-            first, last = max(self.next_fetch_offset, batch.base_offset), batch.next_offset - 1
-            log.error(
-                "a batch cannot be read", topic=self._tp.topic, partition=self._tp.partition,
-                first=first, last=last, error=type(error).__name__,
-            )  # fmt: skip
-            yield self._consumer_record(self._tp, unread(error, first, last, batch.max_timestamp))
-            return
-        if record.offset >= self.next_fetch_offset:  # else a batch that was read in part before
-            found = self._consumer_record(self._tp, record)
-            self.next_fetch_offset = record.offset + 1
-            yield found
+def _give_up(self: Any, batch: Any, error: BaseException) -> UnreadRecord:
+    first, last = max(self.next_fetch_offset, batch.base_offset), batch.next_offset - 1
+    log.error(
+        "a batch cannot be read", topic=self._tp.topic, partition=self._tp.partition,
+        first=first, last=last, error=type(error).__name__,
+    )  # fmt: skip
+    return unread(error, first, last, batch.max_timestamp)
 
 
 def unread(error: BaseException, first: int, last: int, timestamp: int) -> UnreadRecord:
