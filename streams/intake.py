@@ -60,6 +60,7 @@ class Intake:
         self._token = token
         self._catch_up = catch_up
         self._topics = {world.settings.prefix + topic: topic for topic in TOPICS}
+        self._turns = asyncio.Lock()  # of partitions that go carefully
         self._partitions: dict[int, Partition] = {}
         self._tasks: dict[int, list[asyncio.Task[None]]] = {}
 
@@ -128,7 +129,9 @@ class Intake:
         relay.offsets.update(meta.trimmed)
         partition = Partition(number, world, meta, relay)
         settings, store = world.settings, world.store
-        partition.care = await Care.begin(store, number, meta.epoch, settings.batch_records)
+        partition.care = await Care.begin(
+            store, number, meta.epoch, settings.batch_records, self._turns
+        )
         entries = await store.outbox(number)
         unsent = [unpack(blob) for _, blob in entries]
         world.ledger.begin(number)

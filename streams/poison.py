@@ -8,12 +8,14 @@ What kills the process leaves no error to catch, so a partition's owner leaves a
 beside its meta says that the partition is in hand, and a release removes it. Who claims a
 partition and finds the trace of the owner before takes the next records in short stretches, each
 named in the key before it is touched; a stretch that kills is taken record by record by the next
-owner, and a record that was in hand at `TRIES` deaths in a row is given up. Without a death this
-costs two calls a claim, and nothing a batch.
+owner, and a record that was in hand at `TRIES` deaths in a row is given up. A worker's partitions
+take turns meanwhile, so that a death accuses only what it came from. Without a death this costs
+two calls a claim, and nothing a batch.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -176,8 +178,12 @@ class TrialStore(Protocol):
 class Care:
     """How carefully a partition's owner goes."""
 
-    def __init__(self, store: TrialStore, number: int, begin: Trial, normal: int) -> None:
-        """``normal`` is the size of a batch without care, records."""
+    def __init__(
+        self, store: TrialStore, number: int, begin: Trial, normal: int, turns: asyncio.Lock
+    ) -> None:
+        """``normal`` is the size of a batch without care, records; ``turns`` is shared by the
+        partitions of a worker."""
+        self._turns = turns
         self._store = store
         self._number = number
         self._begin = begin
@@ -186,13 +192,15 @@ class Care:
         self._left = STRETCH if begin.size == 1 else normal if begin.size else 0
 
     @classmethod
-    async def begin(cls, store: TrialStore, number: int, epoch: int, normal: int) -> Care:
+    async def begin(
+        cls, store: TrialStore, number: int, epoch: int, normal: int, turns: asyncio.Lock
+    ) -> Care:
         """Look for the trace of the owner before, and leave our own."""
         begin = next_trial(await store.trial(number), epoch)
         await store.set_trial(number, _pack(begin))
         if begin.size:
             log.warning("the owner before died", partition=number, stretch=begin.size)
-        return cls(store, number, begin, normal)
+        return cls(store, number, begin, normal, turns)
 
     async def end(self) -> None:
         """Remove our own trace: all that was in hand is done."""
@@ -212,17 +220,22 @@ class Care:
 
     async def apply(self, ward: Ward, records: Records, due: Due) -> None:
         """Apply a stretch: records, or timers."""
-        if self._size > 1:
-            await self._name("stretch")
-            if await ward.attempt(records, due):
-                await apply_apart(ward, records, due)
-        else:
-            for topic, record in records:
-                await self._one_record(ward, topic, record)
-            await self._singly(ward, due)
-        self._left -= len(records) + len(due)
-        if self._left <= 0:
-            await self._ease()
+        async with self._turns:
+            if self._size > 1:
+                await self._name("stretch")
+                if await ward.attempt(records, due):
+                    await apply_apart(ward, records, due)
+            else:
+                for topic, record in records:
+                    await self._one_record(ward, topic, record)
+                await self._singly(ward, due)
+            self._left -= len(records) + len(due)
+            if self._left <= 0:
+                await self._ease()
+            if self._size:
+                begin = self._begin
+                rest = Trial(begin.epoch, self._size, begin.tries, begin.at)
+                await self._store.set_trial(self._number, _pack(rest))
 
     async def _ease(self) -> None:
         if self._size == 1:

@@ -205,7 +205,7 @@ def test_a_store_that_fails_is_no_poison(server: EmbeddedStore) -> None:
 # -- what kills the process ------------------------------------------------------------------
 
 
-class Killed(BaseException):
+class Killed(MemoryError):
     """Stands for the death of the process: nothing after it runs."""
 
 
@@ -231,7 +231,7 @@ def lives(server: EmbeddedStore, used: Book, log: Log, deadly: str, most: int = 
         partition = await bench.open(number)
         meta = await store.meta(number)
         assert meta is not None
-        partition.care = await Care.begin(store, number, meta.epoch, 2_000)
+        partition.care = await Care.begin(store, number, meta.epoch, 2_000, asyncio.Lock())
         try:
             bench.clock.observe(log.last_ms())
             await bench.round(number)
@@ -279,6 +279,44 @@ def test_a_record_that_kills_its_worker_is_given_up_after_counted_deaths(
     assert trace is None
 
 
+def test_a_death_accuses_no_record_of_another_partition(server: EmbeddedStore) -> None:
+    log = shopping(200, set())
+    numbers = range(PARTITIONS)
+
+    async def life(store: Store, outcome: Outcome) -> bool:
+        bench, turns = Bench(store, book(), log), asyncio.Lock()
+        bench.outcome = outcome
+        bench.world.door = killing(PARTITIONS, "e100")
+        for number in numbers:
+            partition = await bench.open(number)
+            meta = await store.meta(number)
+            assert meta is not None
+            partition.care = await Care.begin(store, number, meta.epoch, 2_000, turns)
+        bench.clock.observe(log.last_ms())
+        rounds = [asyncio.create_task(bench.round(number)) for number in numbers]
+        await asyncio.wait(rounds, return_when=asyncio.FIRST_EXCEPTION)
+        for one in rounds:
+            one.cancel()
+        ends = await asyncio.gather(*rounds, return_exceptions=True)
+        if any(isinstance(end, Killed) for end in ends):
+            return False
+        for number in numbers:
+            await bench.close(number)
+        return True
+
+    async def work() -> None:
+        outcome, deaths = Outcome(), 0
+        async with opened(server) as store:
+            while not await life(store, outcome):
+                deaths += 1
+                assert deaths < 20
+        assert deaths >= 2 + TRIES
+        assert list(outcome.refused.values()) == ["crashed"]
+        assert json.loads(outcome.letters[0].value)["id"] == "e100"
+
+    run(work())
+
+
 def test_deaths_that_have_nothing_to_do_with_a_record_give_up_nothing(
     server: EmbeddedStore,
 ) -> None:
@@ -294,7 +332,7 @@ def test_deaths_that_have_nothing_to_do_with_a_record_give_up_nothing(
                 partition = await bench.open(number)
                 meta = await store.meta(number)
                 assert meta is not None
-                partition.care = await Care.begin(store, number, meta.epoch, 100)
+                partition.care = await Care.begin(store, number, meta.epoch, 100, asyncio.Lock())
                 await bench.round(number, {"cart": chance.randrange(30), "customer": 1})
                 # No close, no end: it is gone.
             assert outcome.refused == {}
