@@ -220,22 +220,31 @@ class Care:
 
     async def apply(self, ward: Ward, records: Records, due: Due) -> None:
         """Apply a stretch: records, or timers."""
-        async with self._turns:
-            if self._size > 1:
-                await self._name("stretch")
-                if await ward.attempt(records, due):
-                    await apply_apart(ward, records, due)
-            else:
-                for topic, record in records:
-                    await self._one_record(ward, topic, record)
-                await self._singly(ward, due)
-            self._left -= len(records) + len(due)
-            if self._left <= 0:
-                await self._ease()
-            if self._size:
-                begin = self._begin
-                rest = Trial(begin.epoch, self._size, begin.tries, begin.at)
-                await self._store.set_trial(self._number, _pack(rest))
+        await self._turns.acquire()
+        try:
+            await self._apply(ward, records, due)
+        except asyncio.CancelledError:
+            self._turns.release()
+            raise
+        # After an error the worker ends, and nobody else may take something in hand meanwhile.
+        self._turns.release()
+
+    async def _apply(self, ward: Ward, records: Records, due: Due) -> None:
+        if self._size > 1:
+            await self._name("stretch")
+            if await ward.attempt(records, due):
+                await apply_apart(ward, records, due)
+        else:
+            for topic, record in records:
+                await self._one_record(ward, topic, record)
+            await self._singly(ward, due)
+        self._left -= len(records) + len(due)
+        if self._left <= 0:
+            await self._ease()
+        if self._size:
+            begin = self._begin
+            rest = Trial(begin.epoch, self._size, begin.tries, begin.at)
+            await self._store.set_trial(self._number, _pack(rest))
 
     async def _ease(self) -> None:
         if self._size == 1:

@@ -205,7 +205,7 @@ def test_a_store_that_fails_is_no_poison(server: EmbeddedStore) -> None:
 # -- what kills the process ------------------------------------------------------------------
 
 
-class Killed(MemoryError):
+class Killed(MemoryError):  # noqa: N818 - no error: an end
     """Stands for the death of the process: nothing after it runs."""
 
 
