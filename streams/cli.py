@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from streams.deadletterscli import dead_letters_app
+from streams.personalcli import erase, export
 
 app = typer.Typer(
     name="tsuide",
@@ -20,6 +21,8 @@ app = typer.Typer(
 topics_app = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 app.add_typer(dead_letters_app, name="dead-letters")
+app.command()(erase)
+app.command()(export)
 
 Json = Annotated[bool, typer.Option("--json", help="The last line is one JSON object.")]
 Kafka = Annotated[str | None, typer.Option(help="HOST:PORT of Kafka (TSUIDE_KAFKA).")]

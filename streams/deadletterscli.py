@@ -156,6 +156,7 @@ def replay(
     """Send refused records once more, in order; what would be refused again is not sent."""
     from streams.errors import UsageError
     from streams.letters import printable
+    from streams.personal import may_replay
     from streams.resend import Resender
     from streams.rulefiles import load_book
 
@@ -166,7 +167,8 @@ def replay(
     custom = dict(load_book(settings.rules).custom) if settings.rules else {}
     counts: Counter[str] = Counter()
     missing = set(wanted.places)
-    for outcome in Resender(settings, custom, again=again, dry=dry_run).run(wanted, limit):
+    resender = Resender(settings, custom, again=again, dry=dry_run, allowed=may_replay(settings))
+    for outcome in resender.run(wanted, limit):
         counts[outcome.what] += 1
         missing -= {place for place in missing if _covers(place, outcome.place)}
         line = " ".join(filter(None, (outcome.place, outcome.what, outcome.to)))

@@ -177,6 +177,11 @@ def from_store(settings: Settings, book: Book, customer_id: str) -> Subject:
     return asyncio.run(_from_store(settings, book, customer_id))
 
 
+def load_customer(settings: Settings, customer_id: str) -> Customer:
+    """A customer's document as the store holds it; raises what :func:`from_store` does."""
+    return asyncio.run(_load(settings, customer_id))[0]
+
+
 async def _from_store(settings: Settings, book: Book, customer_id: str) -> Subject:
     customer, digest = await _load(settings, customer_id)
     at_ms = wall_ms() if settings.clock == "system" else customer.now.at
