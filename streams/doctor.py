@@ -84,7 +84,16 @@ def _examine(settings: Settings) -> Iterator[Finding]:
     yield from topics
     if book is not None and all(finding.ok for finding in topics):
         yield prices(asyncio.run(_catalog(settings, book)), book)
+    yield _erasure_key(settings)
     yield from _guarded("store", lambda: iter(asyncio.run(_store(settings))))
+
+
+def _erasure_key(settings: Settings) -> Finding:
+    """Whether digests of erased customers can be guessed. It forbids no start."""
+    if settings.erasure_key is None:
+        text = "TSUIDE_ERASURE_KEY is not set: digests of erased customers can be guessed from ids"
+        return Finding("erasures", True, text)
+    return Finding("erasures", True, "digests are keyed")
 
 
 def _guarded(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
