@@ -180,6 +180,7 @@ def test_s1_a_kill_around_a_dead_letter_loses_none_and_writes_none_twice(
             pipeline.producer.flush()
     pipeline.settings = settings
     worker = pipeline.start_worker()
+    worker.wait_until_ready()
     wait_for(lambda: not pipeline.unapplied())
     assert worker.stop() == 0
     assert Counter(letters(pipeline)) == wanted
