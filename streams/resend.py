@@ -17,19 +17,17 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from streams.clock import wall_ms
 from streams.codec import Door
-from streams.erasure import Ledger, read_record
 from streams.errors import PreconditionError
 from streams.letters import Letter, Wanted, read_letter
 from streams.murmur2 import partition_of
 from streams.scanning import partitions_of, reader, record_at, scan
 from streams.settings import Settings
-from streams.topics import DEAD_LETTERS, ERASED, REPLAYS
+from streams.topics import DEAD_LETTERS, REPLAYS
 from triggers.errors import Refused
 from triggers.events import TOPICS, EventType
 from triggers.state import SEEN_MS
@@ -42,29 +40,6 @@ _NEXT_MS_S = 0.002
 
 #: Whether a record of this customer, of that instant (ms), may come back: False for the erased.
 MayReplay = Callable[[str, int], bool]
-
-
-def may_replay(settings: Settings) -> MayReplay:
-    """What the ledger of the erased says now; `PreconditionError` where it cannot be read.
-
-    A record of after the erasure may go: it is the consent that begins anew, or comes after it,
-    or the worker drops it.
-    """
-    ledger = Ledger(settings.erasure_key_bytes(), settings.prefix)
-    topic = settings.topic(ERASED)
-    with reader(settings, "tsuide-erased") as consumer:
-        partitions_of(consumer, topic)
-        for record in scan(consumer, topic, 0):
-            try:
-                ledger.take(*read_record(record.key, record.value))
-            except (msgspec.MsgspecError, ValueError) as error:
-                raise PreconditionError(f"{topic}/0/{record.offset}: no entry") from error
-
-    def allowed(customer_id: str, timestamp_ms: int) -> bool:
-        entry = ledger.of(customer_id)
-        return entry is None or timestamp_ms > entry.at
-
-    return allowed
 
 
 @dataclass(slots=True)
@@ -100,11 +75,11 @@ class Resender:
         *,
         again: bool = False,
         dry: bool = False,
-        allowed: MayReplay | None = None,
+        allowed: MayReplay,
         now: Callable[[], int] = wall_ms,
     ) -> None:
         """``custom`` are the types that the rule book declares; ``again`` sends also what was
-        sent before; ``dry`` sends nothing; ``allowed`` stands for `may_replay`."""
+        sent before; ``dry`` sends nothing; ``allowed`` asks the ledger of the erased."""
         self._settings = settings
         self._custom = custom
         self._again = again
@@ -123,7 +98,6 @@ class Resender:
             self._partitions = len(partitions_of(letters, settings.topic(TOPICS[0])))
             self._door = Door(self._partitions, self._custom)
             self._done = read_replays(settings)
-            self._may = self._allowed or may_replay(settings)
             self._producer = None if self._dry else stack.enter_context(self._connect())
             taken = 0
             for letter in read_letters(letters, settings):
@@ -200,7 +174,7 @@ class Resender:
             return "it would be refused again: another body under its id is remembered for 72 h"
         # Of a copy only the event itself can tell how old it may be.
         at_ms = min(event.time_ms, original.at_ms) if original.is_copy else original.at_ms
-        if not self._may(event.subject, at_ms):
+        if not self._allowed(event.subject, at_ms):
             return "its customer was erased or objected since then"
         return ""
 

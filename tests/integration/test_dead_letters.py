@@ -237,19 +237,27 @@ def test_s24_a_letter_of_an_erased_customer_is_not_replayed(desk: Desk) -> None:
     copied = json.dumps(cart("erased", "e3")).encode()
     copy = desk.refuse(missing, b"erased", copied, "crashed")
     time.sleep(0.01)
-    ledger = Ledger(desk.settings.erasure_key_bytes(), desk.settings.prefix)
-    entry = ledger.record(ledger.digest("erased"), Entry("erased", now_ms(), 0))
-    desk.producer.send(desk.settings.topic("erased"), key=entry.key, value=entry.value).get(10)
-    time.sleep(0.01)
-    again = json.dumps(cart("erased", "e4")).encode()
-    later = desk.refuse(desk.put(again, b"erased"), b"erased", again, "crashed")
+    tell(desk, Entry("erased", now_ms(), 0))
     for place in (erased, copy):
         found = desk.run("replay", place)
         assert found.exit_code == 1
         assert f"{place} refused (its customer was erased or objected since then)" in found.stderr
     assert desk.figures("replay", other)["sent"] == 1
-    # What came after the erasure may go: what it is worth, the worker knows.
+    # After a new consent what is new may come, and still nothing of before.
+    tell(desk, Entry("returned", now_ms(), 1))
+    time.sleep(0.01)
+    later = desk.refused(cart("erased", "e4"))
+    assert desk.run("replay", erased, copy).exit_code == 1
     assert desk.figures("replay", later)["sent"] == 1
+    sent = [r for r in desk.records("cart", "erased") if dict(r.headers or ())]
+    assert {json.loads(record.value)["id"] for record in sent if record.key == b"erased"} == {"e4"}
+
+
+def tell(desk: Desk, entry: Entry) -> None:
+    """Write what the ledger says of the customer `erased`."""
+    ledger = Ledger(desk.settings.erasure_key_bytes(), desk.settings.prefix)
+    told = ledger.record(ledger.digest("erased"), entry)
+    desk.producer.send(desk.settings.topic("erased"), key=told.key, value=told.value).get(10)
 
 
 def test_what_is_older_than_the_memory_of_repeats_is_sent_with_a_warning(desk: Desk) -> None:
