@@ -68,6 +68,7 @@ class Partition:
         self._next_due: int | None = None  # None: ask the store
         self._holds: list[tuple[str, int, Outgoing, asyncio.Future[None]]] = []
         self._held = asyncio.Event()
+        self._held_by = 0  # the last call that stored a held offer
         relay.recheck = LateCheck(
             world.clock,
             lambda: world.book,
@@ -223,6 +224,7 @@ class Partition:
             return told(error)
         await self._commit(work)
         for *_, stored in work.holds:
+            self._held_by = self._call - 1
             stored.set_result(None)
         return ""
 
@@ -419,7 +421,9 @@ class Partition:
     async def trim(self) -> None:
         """Tell the store what is acknowledged, when no batch is there to carry it."""
         relay = self.relay
-        if relay.done > relay.trimmed:
+        if self._held_by > relay.done > relay.trimmed:
+            await self._commit(Work(self._world.book))  # it notices when the store lost the hold
+        elif relay.done > relay.trimmed:
             done = relay.done
             reach("before_trim")
             await self._world.store.trim(self.number, self._token, done, dict(relay.offsets))

@@ -85,6 +85,7 @@ class FakeLog:
     records: dict[Place, list[Record]] = field(default_factory=dict)
     writes: list[Write] = field(default_factory=list)
     down_until: list[float] = field(default_factory=lambda: [0.0] * BROKERS)
+    mute_until: float = 0.0  # until then nothing is written
     on_write: Callable[[Write], None] = lambda write: None
 
     def end(self, place: Place) -> int:
@@ -175,7 +176,7 @@ class FakeLog:
             delay_s += 0.5 * self.random.random()
 
         def arrive() -> None:
-            away_s = self._away_s(place[0])
+            away_s = max(self._away_s(place[0]), self.mute_until - self.loop.time())
             if away_s > 0:
                 self.loop.after(away_s + self.latency(), arrive)
                 return

@@ -331,6 +331,8 @@ class Machine:
             self.loop.after(fault.value, setattr, self.store, "reply_lost", 0.0)
         elif fault.kind == "broker":
             self.log.down_until[fault.which] = now_s + fault.value
+        elif fault.kind == "mute":
+            self.log.mute_until = now_s + fault.value
         elif fault.kind == "produce":
             self.log.faults = Faults(**{fault.name: fault.which / 100})
             self.loop.after(fault.value, setattr, self.log, "faults", Faults())

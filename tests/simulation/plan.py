@@ -36,6 +36,7 @@ KINDS = {
     "refuse": "the store refuses with code `name` for so many seconds",
     "reply_lost": "so many per cent of the store's answers are lost for so many seconds",
     "broker": "broker; is away for so many seconds",
+    "mute": "the brokers answer readers, but take no writes, for so many seconds",
     "produce": "so many per cent of writes go wrong in way `name`, for so many seconds",
     "clock": "worker's clock is off by so many ms",
 }
@@ -54,7 +55,7 @@ def draw_plan(seed: int) -> tuple[int, list[Fault]]:
 
 def _draw(chance: random.Random, workers: int) -> Fault:
     at_s = 0.3 + (ACTIVE_S - 0.3) * chance.random()
-    kind = chance.choice([*sorted(KINDS), "stop", "stop"])
+    kind = chance.choice([*sorted(KINDS.keys() - {"mute"}), "stop", "stop"])
     which = chance.randrange(workers)
     short_s = chance.choice([0.05, 0.3, 0.8]) * (0.5 + chance.random())
     if kind == "stop":
