@@ -9,6 +9,7 @@ import typer
 
 from streams.deadletterscli import dead_letters_app
 from streams.personalcli import erase, export
+from streams.snapshotcli import forget_store, restore, snapshot
 
 app = typer.Typer(
     name="tsuide",
@@ -23,6 +24,9 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.command()(erase)
 app.command()(export)
+app.command()(snapshot)
+app.command()(restore)
+app.command("forget-store")(forget_store)
 
 Json = Annotated[bool, typer.Option("--json", help="The last line is one JSON object.")]
 Kafka = Annotated[str | None, typer.Option(help="HOST:PORT of Kafka (TSUIDE_KAFKA).")]

@@ -19,6 +19,7 @@ from streams.poison import Care
 from streams.readback import read_back
 from streams.store.calls import Meta, new_token
 from streams.store.errors import StoreError
+from streams.storemarks import StoreMarks
 from streams.world import World
 from triggers.events import TOPICS
 from triggers.state import SCHEMA
@@ -48,10 +49,12 @@ class Intake:
         read: ReadBack = read_back,
         token: Callable[[], str] = new_token,
         catch_up: Callable[[], Awaitable[None]] | None = None,
+        marks: StoreMarks | None = None,
     ) -> None:
         """``outputs`` are the topics out, without prefix; ``crash`` ends the worker; ``read``
         answers what our output holds already; ``token`` makes the token of a claim;
-        ``catch_up`` brings the ledger of the erased up to its topic's present end."""
+        ``catch_up`` brings the ledger of the erased up to its topic's present end; ``marks`` tell
+        an emptied store from a new one."""
         self._world = world
         self._sender = sender
         self._outputs = tuple(outputs)
@@ -59,6 +62,7 @@ class Intake:
         self._read = read
         self._token = token
         self._catch_up = catch_up
+        self._marks = marks
         self._topics = {world.settings.prefix + topic: topic for topic in TOPICS}
         self._turns = asyncio.Lock()  # of partitions that go carefully
         self._partitions: dict[int, Partition] = {}
@@ -107,6 +111,8 @@ class Intake:
                 number, self._token(), generation, settings.partitions, SCHEMA
             )
         reach("after_claim")
+        if self._marks is not None:
+            await self._marks.check(numbers, self._sender())
         starts = {
             (topic, number): meta.trimmed.get(topic, 0)
             for number, meta in metas.items()

@@ -31,6 +31,8 @@ DEAD_LETTERS = "dead-letters"
 LEARNED = "learned"
 #: Digests of who was erased or objected (``streams.erasure``).
 ERASED = "erased"
+#: Which store each partition lives in (``streams.storemarks``).
+CONTROL = "control"
 #: Of one partition, written by all.
 SHARED = frozenset({LEARNED, ERASED})
 #: Which dead letters were sent once more (``streams.resend``).
@@ -81,6 +83,7 @@ def plan_topics(book: Book | None, partitions: int, history: bool) -> list[Plan]
     return [
         Plan(CATALOG, 1, catalog),
         Plan(LEARNED, 1, {"cleanup.policy": "compact"}),
+        Plan(CONTROL, 1, {"cleanup.policy": "compact"}),
         Plan(ERASED, 1, {"cleanup.policy": "compact"}),
         Plan(REPLAYS, 1, {"cleanup.policy": "compact"}),
         *(Plan(topic, partitions, inward) for topic in TOPICS),
@@ -146,9 +149,19 @@ def check_topics(settings: Settings, book: Book | None) -> int:
     return counts[settings.topic(TOPICS[0])]
 
 
+def partition_count(settings: Settings) -> int:
+    """The partition count of the customer topics; `PreconditionError` where they are missing."""
+    with admin(settings) as client:
+        counts = _partition_counts(client)
+    name = settings.topic(TOPICS[0])
+    if name not in counts:
+        raise PreconditionError(f"topic {name} is missing", "tsuide topics create")
+    return counts[name]
+
+
 def topic_faults(settings: Settings, book: Book | None, counts: Mapping[str, int]) -> list[str]:
     """What stands against a start, given the partition count of each topic in Kafka."""
-    single = (CATALOG, LEARNED, ERASED)
+    single = (CATALOG, LEARNED, ERASED, CONTROL)
     wanted = [settings.topic(name) for name in (*single, *TOPICS, *output_topics(book))]
     faults = [f"topic {name} is missing" for name in wanted if name not in counts]
     faults += [

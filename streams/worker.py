@@ -25,12 +25,14 @@ from streams.collector import calm_collector
 from streams.erasure import Ledger, LedgerReader
 from streams.errors import PreconditionError, StreamsError, UsageError
 from streams.failpoints import arm_from_text
+from streams.following import Follower
 from streams.intake import Intake
 from streams.learning import LearnedReader
 from streams.observer import WorkerObserver
 from streams.rulefiles import RuleFolder
 from streams.settings import Settings
 from streams.store.store import Store
+from streams.storemarks import StoreMarks
 from streams.topics import check_topics, output_topics
 from streams.web.server import WebServer
 from streams.world import World
@@ -86,35 +88,28 @@ class _Worker:
         door = Door(partitions, book.custom)
         ledger = Ledger(settings.erasure_key_bytes(), settings.prefix)
         world = World(store, door, book, Catalog(), clock, observer, settings, ledger)
-        reader = CatalogReader(
-            settings.kafka_options(), settings.prefix, world.catalog, door, observer.dead_letter
-        )
-        count = await reader.read_whole()
-        log.info("catalogue read", records=count, skus=len(world.catalog.skus()))
-        learned = LearnedReader(
-            settings.kafka_options(),
-            settings.prefix,
-            world.catalog.learned,
-            observer.dead_letter,
-            lambda: (world.book, clock.now_ms()),
-        )
-        await learned.read_whole()
-        erased = LedgerReader(settings.kafka_options(), settings.prefix, ledger)
-        await erased.read_whole()
+        followers, erased = await self._read_topics(world, settings)
         app: App
 
         async def crash(error: BaseException) -> None:
             await app.crash(error)
 
-        intake = Intake(world, lambda: app.sender, outputs, crash, catch_up=erased.catch_up)
+        marks = StoreMarks(settings.kafka_options(), settings.prefix, store)
+        intake = Intake(
+            world,
+            lambda: app.sender,
+            outputs,
+            crash,
+            catch_up=erased.catch_up,
+            marks=marks,
+        )
         app = create_app(settings, intake, TOPICS)
         observer.watch(world, intake)
         web = WebServer(settings, lambda: _status(intake, app, clock), observer)
         await web.start()
         self._begin(self._guard(watch_clock(clock, store), crash), "clock")
-        self._begin(self._guard(reader.follow(), crash), "catalogue")
-        self._begin(self._guard(learned.follow(), crash), "learned")
-        self._begin(self._guard(erased.follow(), crash), "erased")
+        for follower in followers:
+            self._begin(self._guard(follower.follow(), crash), type(follower).__name__)
         self._begin(self._guard(self._watch_stall(intake), crash), "watchdog")
         self._begin(self._guard(self._watch_rules(world, observer), crash), "rules")
         calm_collector()
@@ -124,11 +119,31 @@ class _Worker:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            await reader.stop()
-            await learned.stop()
-            await erased.stop()
+            for follower in followers:
+                await follower.stop()
             await web.stop()
             await store.close()
+
+    async def _read_topics(
+        self, world: World, settings: Settings
+    ) -> tuple[list[Follower], LedgerReader]:
+        """Read whole what every worker must know before it decides anything."""
+        options, prefix, observer = settings.kafka_options(), settings.prefix, world.observer
+        catalog = world.catalog
+        reader = CatalogReader(options, prefix, catalog, world.door, observer.dead_letter)
+        count = await reader.read_whole()
+        log.info("catalogue read", records=count, skus=len(catalog.skus()))
+        learned = LearnedReader(
+            options,
+            prefix,
+            catalog.learned,
+            observer.dead_letter,
+            lambda: (world.book, world.clock.now_ms()),
+        )
+        await learned.read_whole()
+        erased = LedgerReader(options, prefix, world.ledger)
+        await erased.read_whole()
+        return [reader, learned, erased], erased
 
     async def _connect(self) -> Store:
         settings = self._settings

@@ -23,6 +23,7 @@
 --   partitions  number of partitions of the topics
 --   book        digest of the rule book in force
 --   n           number of the next apply call
+--   store       identity of the partition in this store, set once by its first owner
 --   o:<topic>   next offset to read
 --   t:<topic>   offset of our output below which everything is trimmed from the outbox
 --

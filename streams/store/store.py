@@ -185,6 +185,17 @@ class Store:
         if meta is None or meta.number != number:
             raise error_for("OFFSET_MISMATCH")
 
+    async def identity(self, partition: int) -> str | None:
+        """The identity that a partition got in this store; None where it has none."""
+        command = ("HGET", self.keys(partition).meta, "store")
+        found = await self._link(partition).call(command, again=True)
+        return None if found is None else str(found.decode())
+
+    async def identify(self, partition: int, identity: str) -> None:
+        """Give a claimed partition an identity, unless it has one."""
+        command = ("HSETNX", self.keys(partition).meta, "store", identity)
+        await self._link(partition).call(command, again=True)
+
     async def apply(self, partition: int, batch: Batch) -> None:
         """Write a batch as a whole or not at all.
 

@@ -146,6 +146,7 @@ def test_s24_a_lost_store_that_reads_everything_again_keeps_the_erased_out(
     with redis.Redis.from_url(store.url) as raw:
         for key in raw.scan_iter(match=f"*{pipeline.prefix}*"):
             raw.delete(key)
+        assert tsuide(pipeline, "forget-store", "--yes").returncode == 0
         second = pipeline.start_worker()
         second.wait_until_ready()
         shop(pipeline, "bob", "plain")

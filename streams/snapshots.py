@@ -1,0 +1,245 @@
+"""Snapshots of partitions: taken from a store that works, put back into one that lost them.
+
+A file holds one partition as it stood between two batches: all its keys, read by one transaction,
+so that documents, timers, outbox and source offsets belong together. Kafka has the rest: after a
+restore the worker reads on from the offsets of that moment, and what it decides again has the ids
+that it had.
+
+The file is a line of JSON (format, prefix, partition, offsets, names and sizes of the keys), the
+keys' values as the server dumps them, and the SHA-256 of all before it, 32 bytes. It is written
+beside its name and renamed, so a file of that name is whole. It holds personal data: mode 0600.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import redis
+from kafka import KafkaProducer, TopicPartition
+
+from streams.clock import wall_ms
+from streams.erasure import Ledger
+from streams.errors import PreconditionError, StreamsError
+from streams.scanning import partitions_of, reader, scan
+from streams.settings import Settings
+from streams.store.calls import Meta, read_meta
+from streams.store.keys import PartitionKeys, partition_keys
+from streams.storemarks import mark_key, read_marks
+from streams.topics import CONTROL
+from triggers.durations import to_text
+from triggers.events import TOPICS
+from triggers.state import PART_LETTERS, SCHEMA
+
+FORMAT = 1
+_DIGEST_BYTES = 32
+_HEAD_BYTES_MAX = 64 * 1024
+_PAGE = 1_000
+_ACK_S = 30
+
+
+class SnapshotError(StreamsError):
+    """A file is no whole snapshot, or does not belong where it is to go."""
+
+
+class Snapshot(NamedTuple):
+    """A partition's keys (without tag) with their values as the server dumps them."""
+
+    head: dict[str, Any]
+    values: dict[str, bytes]
+
+
+@contextmanager
+def server(settings: Settings) -> Iterator[redis.Redis]:
+    """A client of the store; what fails there becomes a `PreconditionError` without its text."""
+    with closing(redis.Redis.from_url(settings.redis_url(), protocol=2)) as client:
+        try:
+            yield client
+        except redis.RedisError as error:
+            text = f"Redis does not serve us ({type(error).__name__})"
+            raise PreconditionError(text, "set TSUIDE_REDIS") from None
+
+
+def keys_of(partition: int, prefix: str) -> dict[str, bytes]:
+    """Name without tag -> key, of everything that belongs to a partition."""
+    keys = partition_keys(partition, prefix)
+    tag = keys.meta.removesuffix(b"meta")
+    return {key.removeprefix(tag).decode(): key for key in (*keys.all, keys.trial)}
+
+
+def partitions_stored(client: redis.Redis, prefix: str) -> list[int]:
+    """The partitions that were ever claimed, as the first one's count tells."""
+    for number in range(1024):
+        flat: Any = client.hgetall(partition_keys(number, prefix).meta)
+        if flat:
+            return list(range(int(flat[b"partitions"])))
+    return []
+
+
+def take(client: redis.Redis, partition: int, prefix: str) -> Snapshot | None:
+    """One partition as it stands now; None when nothing was ever applied there."""
+    keys = keys_of(partition, prefix)
+    with client.pipeline(transaction=True) as transaction:
+        transaction.hgetall(keys["meta"])
+        for key in keys.values():
+            transaction.dump(key)
+        flat, *dumped = transaction.execute()
+    meta = _meta(flat)
+    if meta is None or not meta.offsets:
+        return None
+    values = {name: blob for name, blob in zip(keys, dumped, strict=True) if blob is not None}
+    head = {
+        "format": FORMAT,
+        "at": to_text(wall_ms()),
+        "prefix": prefix,
+        "partition": partition,
+        "partitions": meta.partitions,
+        "schema": meta.schema,
+        "number": meta.number,
+        "offsets": meta.offsets,
+        "keys": [[name, len(blob)] for name, blob in values.items()],
+    }
+    return Snapshot(head, values)
+
+
+def _meta(flat: Mapping[bytes, bytes]) -> Meta | None:
+    return read_meta([part for pair in flat.items() for part in pair]) if flat else None
+
+
+def file_of(folder: Path, partition: int) -> Path:
+    """Where a partition's snapshot lies."""
+    return folder / f"p{partition}.snapshot"
+
+
+def write(snapshot: Snapshot, path: Path) -> int:
+    """Write a snapshot as a whole or not at all; its bytes."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    digest = hashlib.sha256()
+    try:
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+            head = json.dumps(snapshot.head).encode() + b"\n"
+            for piece in (head, *snapshot.values.values()):
+                digest.update(piece)
+                out.write(piece)
+            out.write(digest.digest())
+            out.flush()
+            os.fsync(out.fileno())
+        beside.rename(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path.stat().st_size
+
+
+def read(path: Path) -> Snapshot:
+    """Read a file back; `SnapshotError` names what is wrong with it."""
+    try:
+        with path.open("rb") as stream:
+            line = stream.readline(_HEAD_BYTES_MAX)
+            digest = hashlib.sha256(line)
+            head = json.loads(line)
+            values = {}
+            for name, size in head["keys"]:
+                values[str(name)] = stream.read(int(size))
+                digest.update(values[name])
+            if stream.read(_DIGEST_BYTES + 1) != digest.digest():
+                raise SnapshotError(f"{path}: cut short or changed: its digest is another")
+    except OSError as error:
+        raise SnapshotError(f"{path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise SnapshotError(f"{path}: no snapshot") from error
+    if head.get("format") != FORMAT:
+        raise SnapshotError(f"{path}: of format {head.get('format')}; we read {FORMAT}")
+    return Snapshot(head, values)
+
+
+def check(snapshot: Snapshot, path: Path, settings: Settings, partitions: int) -> None:
+    """Whether a snapshot may go into this deployment; `SnapshotError` when not."""
+    head = snapshot.head
+    if head["prefix"] != settings.prefix:
+        raise SnapshotError(f"{path}: of prefix {head['prefix']!r}, not {settings.prefix!r}")
+    if head["partitions"] != partitions:
+        count = head["partitions"]
+        raise SnapshotError(f"{path}: of {count} partitions, and the topics have {partitions}")
+    if head["schema"] > SCHEMA:
+        raise SnapshotError(f"{path}: written by a later release")
+
+
+def check_log(settings: Settings, snapshots: Mapping[Path, Snapshot]) -> None:
+    """Whether Kafka still has every record that is to be read again; `SnapshotError` when not."""
+    with reader(settings, "tsuide-restore") as consumer:
+        for path, snapshot in snapshots.items():
+            number = snapshot.head["partition"]
+            places = {TopicPartition(settings.topic(topic), number): topic for topic in TOPICS}
+            first = consumer.beginning_offsets(list(places))
+            end = consumer.end_offsets(list(places))
+            for place, topic in places.items():
+                offset = snapshot.head["offsets"].get(topic, 0)
+                if not first[place] <= offset <= end[place]:
+                    raise SnapshotError(
+                        f"{path}: reads on from {topic}/{number}/{offset}, and Kafka has "
+                        f"{first[place]} to {end[place]}"
+                    )
+
+
+def put_back(
+    client: redis.Redis, snapshot: Snapshot, ledger: Ledger, replace: bool, path: Path
+) -> int:
+    """Put a partition back; how many customers were left out because they are erased.
+
+    The token becomes one that nobody holds, so a worker that still runs can write nothing.
+    Raises `SnapshotError` where the partition holds something and ``replace`` is not given.
+    """
+    number, prefix = snapshot.head["partition"], snapshot.head["prefix"]
+    keys = keys_of(number, prefix)
+    held: Any = client.hgetall(keys["meta"])
+    meta = _meta(held)
+    if meta is not None and meta.offsets and not replace:
+        raise SnapshotError(f"{path}: partition {number} holds something: --replace puts it away")
+    with client.pipeline(transaction=True) as transaction:
+        transaction.delete(*keys.values())
+        for name, blob in snapshot.values.items():
+            transaction.restore(keys[name], 0, blob)
+        transaction.hset(keys["meta"], "token", f"restored-{secrets.token_hex(12)}")
+        transaction.execute()
+    return _leave_out(client, partition_keys(number, prefix), ledger) if ledger else 0
+
+
+def _leave_out(client: redis.Redis, keys: PartitionKeys, ledger: Ledger) -> int:
+    """Delete the documents of whoever was erased since the snapshot was taken."""
+    gone = set()
+    for key in keys.customers:
+        fields: dict[bytes, set[bytes]] = {}
+        for field in client.hscan_iter(key, count=_PAGE, no_values=True):
+            if field[:1].decode() in PART_LETTERS:
+                fields.setdefault(field[1:], set()).add(field)
+        for raw_id, found in fields.items():
+            entry = ledger.of(raw_id.decode(errors="replace"))
+            if entry is not None and entry.gone:
+                client.hdel(key, *found)
+                client.zrem(keys.due, raw_id)
+                gone.add(raw_id)
+    return len(gone)
+
+
+def forget_marks(settings: Settings, numbers: list[int] | None) -> int:
+    """Take back which store partitions (None: all) live in; how many that were."""
+    topic, count = settings.topic(CONTROL), 0
+    with reader(settings, "tsuide-forget-store") as consumer:
+        partitions_of(consumer, topic)
+        records = [(record.key, record.value) for record in scan(consumer, topic, 0)]
+    chosen = None if numbers is None else {mark_key(number) for number in numbers}
+    producer = KafkaProducer(
+        **settings.kafka_options(), client_id="tsuide-forget-store", acks="all"
+    )
+    with closing(producer):
+        for key in read_marks(records):
+            if chosen is None or key in chosen:
+                producer.send(topic, None, key, partition=0).get(timeout=_ACK_S)
+                count += 1
+    return count

@@ -1,0 +1,142 @@
+"""A store that lost everything, on Apache Kafka and real workers: refused, restored, goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from streams.demo import worker_environment
+from streams.embedded import EmbeddedStore
+from tests.integration.pipeline import Pipeline, now_ms
+from tests.kafka_server import KafkaServer
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[EmbeddedStore]:
+    with EmbeddedStore(tmp_path / "store") as running:
+        yield running
+
+
+@pytest.fixture
+def pipeline(kafka: KafkaServer, store: EmbeddedStore, tmp_path: Path) -> Iterator[Pipeline]:
+    made = Pipeline(kafka.address, store.url, tmp_path)
+    yield made
+    made.close()
+
+
+def tsuide(pipeline: Pipeline, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "streams.cli", *arguments],
+        env=worker_environment(pipeline.settings),
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+def shop(pipeline: Pipeline, begin: int, count: int) -> None:
+    for number in range(begin, begin + count):
+        who = f"c{number % 20}"
+        if number < 20:
+            pipeline.send("consent.granted", who, {"channel": "*"})
+            pipeline.producer.flush()
+        item = {"sku": "sku1", "quantity": 1, "unit_price": 50 + number}
+        cart = {"cart_id": f"k{number}", "item": item, "subtotal": 700, "currency": "JPY"}
+        pipeline.send("cart.item_added", who, cart)
+    pipeline.producer.flush()
+
+
+def settled(pipeline: Pipeline) -> None:
+    deadline = time.monotonic() + 60
+    while pipeline.unapplied():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_s04_an_emptied_store_is_refused_until_it_is_restored_and_nothing_is_lost_then(
+    pipeline: Pipeline, store: EmbeddedStore, tmp_path: Path
+) -> None:
+    pipeline.send_catalog([("sku1", "sku2")])
+    worker = pipeline.start_worker()
+    worker.wait_until_ready()
+    shop(pipeline, 0, 60)
+    settled(pipeline)
+    folder = tmp_path / "snapshot"
+    taken = tsuide(pipeline, "snapshot", "--out", str(folder), "--json")
+    assert taken.returncode == 0, taken.stderr
+    assert json.loads(taken.stdout)["partitions"] == 4
+    shop(pipeline, 60, 60)
+    settled(pipeline)
+    worker.kill()
+    with redis.Redis.from_url(store.url) as raw:
+        raw.flushall()
+        raw.function_flush()
+
+    lost = pipeline.start_worker()
+    assert lost.process.wait(60) == 1
+    assert "the store was emptied" in lost.log.read_text()
+    _, decided, _ = pipeline.output()
+
+    restored = tsuide(pipeline, "restore", "--from", str(folder), "--json")
+    assert restored.returncode == 0, restored.stderr
+    again = pipeline.start_worker()
+    again.wait_until_ready()
+    shop(pipeline, 120, 30)
+    settled(pipeline)
+    time.sleep(3)  # the last timers of a book whose timers are short
+    until = now_ms()
+    assert again.stop() == 0
+    output, decisions, offers = pipeline.output()
+    assert decided <= decisions
+    wanted_decisions, wanted_offers = pipeline.backtest(until)
+    assert decisions == wanted_decisions
+    assert offers == wanted_offers
+    assert [name for name, copies in output.copies.items() if copies > 1] == []
+    assert all(len(bodies) == 1 for bodies in output.bodies.values())
+
+
+def test_s04_forget_store_begins_anew_on_purpose(pipeline: Pipeline, store: EmbeddedStore) -> None:
+    worker = pipeline.start_worker()
+    worker.wait_until_ready()
+    shop(pipeline, 0, 20)
+    settled(pipeline)
+    worker.stop()
+    with redis.Redis.from_url(store.url) as raw:
+        raw.flushall()
+    assert tsuide(pipeline, "forget-store").returncode == 2, "it wants to hear --yes"
+    assert tsuide(pipeline, "forget-store", "--yes").returncode == 0
+    again = pipeline.start_worker()
+    again.wait_until_ready()
+    settled(pipeline)
+    output, _, _ = pipeline.output()
+    assert [name for name, copies in output.copies.items() if copies > 1] == []
+
+
+def test_a_snapshot_whose_log_is_gone_is_refused(pipeline: Pipeline, tmp_path: Path) -> None:
+    worker = pipeline.start_worker()
+    worker.wait_until_ready()
+    shop(pipeline, 0, 20)
+    settled(pipeline)
+    worker.stop()
+    folder = tmp_path / "snapshot"
+    assert tsuide(pipeline, "snapshot", "--out", str(folder)).returncode == 0
+    file = folder / "p0.snapshot"
+    head, _, rest = file.read_bytes().partition(b"\n")
+    changed = json.loads(head)
+    changed["offsets"]["cart"] = 10**6
+    body = json.dumps(changed).encode() + b"\n" + rest[:-32]
+    file.write_bytes(body + hashlib.sha256(body).digest())
+    refused = tsuide(pipeline, "restore", "--from", str(folder), "--replace")
+    assert refused.returncode == 1
+    assert "cart/0/1000000" in refused.stderr
