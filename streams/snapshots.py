@@ -32,6 +32,7 @@ from streams.settings import Settings
 from streams.store.calls import Meta, read_meta
 from streams.store.keys import PartitionKeys, partition_keys
 from streams.storemarks import mark_key, read_marks
+from streams.topicids import KEY as TOPIC_IDS_KEY
 from streams.topics import CONTROL
 from triggers.durations import to_text
 from triggers.events import TOPICS
@@ -234,12 +235,14 @@ def forget_marks(settings: Settings, numbers: list[int] | None) -> int:
         partitions_of(consumer, topic)
         records = [(record.key, record.value) for record in scan(consumer, topic, 0)]
     chosen = None if numbers is None else {mark_key(number) for number in numbers}
+    marks = set(read_marks(records))
     producer = KafkaProducer(
         **settings.kafka_options(), client_id="tsuide-forget-store", acks="all"
     )
     with closing(producer):
-        for key in read_marks(records):
-            if chosen is None or key in chosen:
-                producer.send(topic, None, key, partition=0).get(timeout=_ACK_S)
-                count += 1
+        for key in marks if chosen is None else marks & chosen:
+            producer.send(topic, None, key, partition=0).get(timeout=_ACK_S)
+            count += 1
+        if chosen is None:
+            producer.send(topic, None, TOPIC_IDS_KEY, partition=0).get(timeout=_ACK_S)
     return count

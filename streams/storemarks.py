@@ -49,7 +49,7 @@ def read_marks(records: Iterable[tuple[bytes | None, bytes | None]]) -> dict[byt
     """Key -> identity, from all records of the topic in their order; what is no mark is no mark."""
     marks: dict[bytes, str] = {}
     for key, value in records:
-        if key is None:
+        if key is None or not key.startswith(b"p"):
             continue
         marks.pop(key, None)
         try:

@@ -33,6 +33,7 @@ from streams.rulefiles import RuleFolder
 from streams.settings import Settings
 from streams.store.store import Store
 from streams.storemarks import StoreMarks
+from streams.topicids import check_topic_ids
 from streams.topics import check_topics, output_topics
 from streams.web.server import WebServer
 from streams.world import World
@@ -82,6 +83,7 @@ class _Worker:
         observer = WorkerObserver(book)
         outputs = output_topics(book)
         partitions = check_topics(settings, book)
+        check_topic_ids(settings)
         settings = settings.model_copy(update={"partitions": partitions})
         clock = make_clock(settings.clock, settings.clock_jump_seconds * 1000)
         await compare_once(clock, store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import subprocess
@@ -12,9 +13,12 @@ from pathlib import Path
 
 import pytest
 import redis
+from kafka import KafkaAdminClient, TopicPartition
 
 from streams.demo import worker_environment
 from streams.embedded import EmbeddedStore
+from streams.rulefiles import load_book
+from streams.topics import output_topics
 from tests.integration.pipeline import Pipeline, now_ms
 from tests.kafka_server import KafkaServer
 
@@ -140,3 +144,62 @@ def test_a_snapshot_whose_log_is_gone_is_refused(pipeline: Pipeline, tmp_path: P
     refused = tsuide(pipeline, "restore", "--from", str(folder), "--replace")
     assert refused.returncode == 1
     assert "cart/0/1000000" in refused.stderr
+
+
+def admin(pipeline: Pipeline) -> KafkaAdminClient:
+    return KafkaAdminClient(bootstrap_servers=pipeline.settings.kafka)
+
+
+def first_run(pipeline: Pipeline) -> None:
+    worker = pipeline.start_worker()
+    worker.wait_until_ready()
+    shop(pipeline, 0, 20)
+    settled(pipeline)
+    assert worker.stop() == 0
+
+
+def refused(pipeline: Pipeline) -> str:
+    worker = pipeline.start_worker()
+    assert worker.process.wait(60) == 1
+    return worker.log.read_text()
+
+
+def test_s29_a_topic_that_was_made_anew_is_refused(pipeline: Pipeline) -> None:
+    first_run(pipeline)
+    name = f"{pipeline.prefix}cart"
+    with contextlib.closing(admin(pipeline)) as client:
+        client.delete_topics([name])
+        deadline = time.monotonic() + 30
+        while name in {topic["name"] for topic in client.describe_topics()}:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    assert tsuide(pipeline, "topics", "create", "--partitions", "4").returncode == 0
+    shop(pipeline, 20, 40)  # so that the stored offsets lie within what is there
+    told = refused(pipeline)
+    assert "topics cart were made anew" in told
+    assert "runbook" in told
+
+
+def test_s29_added_partitions_are_refused(pipeline: Pipeline) -> None:
+    first_run(pipeline)
+    with contextlib.closing(admin(pipeline)) as client:
+        client.create_partitions({f"{pipeline.prefix}cart": 8})
+    time.sleep(1)
+    assert "partition counts differ" in refused(pipeline)
+    rest = ["customer", "checkout", "purchase", "usage", "feedback"]
+    rest += output_topics(load_book(pipeline.rules))
+    with contextlib.closing(admin(pipeline)) as client:
+        client.create_partitions({f"{pipeline.prefix}{name}": 8 for name in rest})
+    time.sleep(1)
+    assert "PARTITION_COUNT" in refused(pipeline)
+
+
+def test_s29_a_log_that_was_cut_behind_the_stored_offsets_is_refused(pipeline: Pipeline) -> None:
+    first_run(pipeline)
+    shop(pipeline, 20, 40)
+    places = [TopicPartition(f"{pipeline.prefix}cart", number) for number in range(4)]
+    with contextlib.closing(admin(pipeline)) as client:
+        client.delete_records(dict.fromkeys(places, -1))
+    told = refused(pipeline)
+    assert "cart" in told
+    assert "offset" in told.lower()
