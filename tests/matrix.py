@@ -204,10 +204,6 @@ SCENARIOS: Final[dict[int, Scenario]] = {
         "A task is cancelled in the middle of a call to the store.",
         "Its connection is never used again, so no answer reaches another call.",
         (1,),
-        also=(
-            "integration/test_store_faults.py::test_a_cancelled_call_leaves_no_reply_for_the_next",
-            "integration/test_store_faults.py::test_calls_of_many_tasks_get_their_own_answers",
-        ),
     ),
     12: Scenario(
         "The broker is killed, is away for two minutes, or changes leaders in mid-send.",

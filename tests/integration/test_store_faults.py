@@ -151,7 +151,7 @@ def test_the_server_s_findings(server: EmbeddedStore, raw: redis.Redis) -> None:
     run(work())
 
 
-def test_a_cancelled_call_leaves_no_reply_for_the_next(
+def test_s11_a_cancelled_call_leaves_no_reply_for_the_next(
     server: EmbeddedStore, raw: redis.Redis
 ) -> None:
     async def work() -> None:
