@@ -370,7 +370,7 @@ class Partition:
         if self._next_due is not None:
             self._next_due = min([self._next_due, *(ms for ms in due.values() if ms)])
         records = work.records
-        records += [world.ledger.record(*news) for news in work.left.items()]
+        records += work.told(self.number, world.ledger)
         if world.ledger or work.gone:
             work.drop_erased(world.ledger)
         if work.refusals:

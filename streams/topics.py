@@ -33,12 +33,16 @@ LEARNED = "learned"
 ERASED = "erased"
 #: Which store each partition lives in (``streams.storemarks``).
 CONTROL = "control"
+#: Who consented to what, when, proven by what (``streams.evidence``).
+EVIDENCE = "consent-evidence"
 #: Of one partition, written by all.
-SHARED = frozenset({LEARNED, ERASED})
+SHARED = frozenset({LEARNED, ERASED, EVIDENCE})
 #: Which dead letters were sent once more (``streams.resend``).
 REPLAYS = "replays"
 
 _EVER = "-1"
+#: Three years, and a month after the last advertisement.
+_EVIDENCE_MS = str((3 * 365 + 31) * 86_400_000)
 _ANY_MS = str(2**63 - 1)
 _TIMEOUT_MS = 15_000
 
@@ -84,6 +88,7 @@ def plan_topics(book: Book | None, partitions: int, history: bool) -> list[Plan]
         Plan(CATALOG, 1, catalog),
         Plan(LEARNED, 1, {"cleanup.policy": "compact"}),
         Plan(CONTROL, 1, {"cleanup.policy": "compact"}),
+        Plan(EVIDENCE, 1, {"retention.ms": _EVER if history else _EVIDENCE_MS}),
         Plan(ERASED, 1, {"cleanup.policy": "compact"}),
         Plan(REPLAYS, 1, {"cleanup.policy": "compact"}),
         *(Plan(topic, partitions, inward) for topic in TOPICS),
@@ -161,7 +166,7 @@ def partition_count(settings: Settings) -> int:
 
 def topic_faults(settings: Settings, book: Book | None, counts: Mapping[str, int]) -> list[str]:
     """What stands against a start, given the partition count of each topic in Kafka."""
-    single = (CATALOG, LEARNED, ERASED, CONTROL)
+    single = (CATALOG, LEARNED, ERASED, CONTROL, EVIDENCE)
     wanted = [settings.topic(name) for name in (*single, *TOPICS, *output_topics(book))]
     faults = [f"topic {name} is missing" for name in wanted if name not in counts]
     faults += [

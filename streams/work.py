@@ -11,6 +11,7 @@ import msgspec
 
 from streams.deadletters import dead_letter, summary_letter
 from streams.erasure import RETURNED, Entry, Ledger, key_text
+from streams.evidence import WORDS, Said, evidence
 from streams.outbox import Outgoing
 from streams.replay import CONFLICT
 from streams.results import in_order, outgoing
@@ -19,6 +20,7 @@ from streams.traffic import count_late
 from triggers.book import Book
 from triggers.catalog import Catalog
 from triggers.engine import step
+from triggers.events import CUSTOMER
 from triggers.judgement import Gone, Step
 from triggers.state import Customer
 
@@ -48,6 +50,7 @@ class Work:
         self.changed: dict[str, Customer] = {}
         self.holds: list[Any] = []
         self.left: dict[str, Entry] = {}  # news for the ledger of the erased, by digest
+        self.said: list[Said] = []  # about consent
         self.gone: set[bytes] = set()  # who is gone at the end of the batch
         self.docs: dict[tuple[bytes, str], bytes] = {}
         self.due: dict[bytes, int | None] = {}  # of the customers whose earliest timer changed
@@ -68,6 +71,11 @@ class Work:
             self.gone.discard(raw_id)
         else:
             self.gone.add(raw_id)
+
+    def told(self, number: int, ledger: Ledger) -> list[Outgoing]:
+        """The records for the ledger of the erased and for the evidence of consent."""
+        news = [ledger.record(*one) for one in self.left.items()]
+        return news + [evidence(one, number, ledger, self.gone) for one in self.said]
 
     def drop_erased(self, ledger: Ledger) -> None:
         """Take out the refusals of whoever is gone: a letter would hold id and payload."""
@@ -135,6 +143,8 @@ def step_by_customer(
         for place in places:
             event, topic, record = decoded[place]
             step(customer, event, record.timestamp, book, catalog, crc32(record.value), out)
+            if topic == CUSTOMER and event.type in WORDS and not out.conflict:
+                work.said.append(Said(event, record.timestamp, record.offset))
             if out.conflict:
                 work.refuse(topic, record, "id_conflict", CONFLICT)
             if out.gone:

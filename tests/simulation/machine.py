@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from streams.clockguard import TRUST_MS
 from streams.failpoints import FAILPOINTS, arm, disarm
 from streams.settings import Settings, load_settings
 from streams.store.calls import Meta
@@ -87,6 +88,7 @@ class Machine:
         self.group = Group(self)
         self.tokens = 0
         self.skews: dict[int, int] = {}
+        self._give_up_s = GIVE_UP_S
         self.workers: dict[int, Worker] = {}
         self.claimed: dict[int, str] = {}  # partition -> token of the latest claim
         self.refusals: Counter[str] = Counter()  # by the store, by code
@@ -131,6 +133,14 @@ class Machine:
             self._bury()
         return Run(self.failures, self._digest.hexdigest(), self, self.trace or [])
 
+    def _patience_s(self) -> float:
+        """How long a run may take: a clock that jumped and that nothing speaks for is believed
+        after a while, and from then on there is work again."""
+        longest_s = GIVE_UP_S + 2 * TRUST_MS / 1000 / self.setup.scale
+        if any(worker.clock.jumped for worker in self.group.members):
+            self._give_up_s = min(longest_s, max(self._give_up_s, self.loop.time() + GIVE_UP_S))
+        return self._give_up_s
+
     async def _main(self) -> None:
         group = self.loop.create_task(self.group.run())
         for index in range(self.setup.workers):
@@ -144,8 +154,8 @@ class Machine:
         self._heal()
         while not self.failures and not self._rests():
             await asyncio.sleep(0.25)
-            if self.loop.time() > GIVE_UP_S:
-                self.fail(f"no rest after {GIVE_UP_S} s: {self._unrest()}")
+            if self.loop.time() > self._patience_s():
+                self.fail(f"no rest after {self.loop.time():.0f} s: {self._unrest()}")
         group.cancel()
 
     def _bury(self) -> None:

@@ -239,6 +239,11 @@ class Group:
         self._generation = 0
         self.calm = True
 
+    @property
+    def members(self) -> list[Worker]:
+        """Who is in the group now."""
+        return self._members
+
     def join(self, worker: Worker) -> None:
         """Take a worker in."""
         worker.joined = True
