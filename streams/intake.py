@@ -66,6 +66,7 @@ class Intake:
         self._topics = {world.settings.prefix + topic: topic for topic in TOPICS}
         self._turns = asyncio.Lock()  # of partitions that go carefully
         self._partitions: dict[int, Partition] = {}
+        self.heard_ms = 0  # when the last fetch was sent that was answered, steady time
         self._tasks: dict[int, list[asyncio.Task[None]]] = {}
 
     @property
@@ -96,6 +97,8 @@ class Intake:
                 partition.add(self._topics[tp.topic], fetched, received_ms)
                 stamps = fetched if clock.follows_log else fetched[-1:]
                 clock.observe(max(record.timestamp for record in stamps))
+        sent = (state.sent_ms for state in states.values())
+        self.heard_ms = max(sent, default=self.heard_ms)
         for tp, state in states.items():
             partition = self._partitions.get(tp.partition)
             if partition is not None:

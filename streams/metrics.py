@@ -69,6 +69,9 @@ TABLE: tuple[Metric, ...] = (
     Metric("timers_pending", "gauge", "customers with a pending timer", ("partition",)),
     Metric("timer_lateness_seconds", "histogram", "from due to fired, real time", (), _LATENESS),
     Metric("store_seconds", "histogram", "one atomic call to Redis", (), _SECONDS),
+    Metric("store_waiting", "gauge", "1: Redis is away, full or unfit, and partitions wait"),
+    Metric("store_waits", "counter", "pauses before a call to Redis was tried again", ("code",)),
+    Metric("publish_unknown", "counter", "records sent again, for the answer was lost"),
     Metric("batch_records", "histogram", "records of one batch", (), _SIZES),
     Metric("batch_customers", "histogram", "changed customers of one batch", (), _SIZES),
     Metric("publish_seconds", "histogram", "from handed over to acknowledged", (), _SECONDS),
@@ -96,6 +99,7 @@ TABLE: tuple[Metric, ...] = (
     Metric("catalog_version", "gauge", "catalogue records read"),
     Metric("rule_book", "gauge", "1 for the digest of the book in force", ("digest",)),
     Metric("rule_book_rules", "gauge", "rules of the book in force"),
+    Metric("rule_books_differ", "gauge", "partitions that others apply under another book"),
     Metric("rule_book_faults", "gauge", "faults of a changed book that was not taken"),
 )
 

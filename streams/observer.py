@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from streams.intake import Intake
     from streams.outbox import Outgoing
     from streams.partition import Partition
+    from streams.store.patience import Patience
     from streams.world import World
 
 _NOTES = {
@@ -57,13 +58,16 @@ class WorkerObserver:
         self._metrics = metrics
         self._world: World | None = None
         self._intake: Intake | None = None
+        self._patience: Patience | None = None
+        self._waits: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
         self._jumps = 0
         self.book_changed(book)
 
-    def watch(self, world: "World", intake: "Intake") -> None:
+    def watch(self, world: "World", intake: "Intake", patience: "Patience | None" = None) -> None:
         """Look at these when somebody asks for the gauges."""
         self._world = world
+        self._patience = patience
         self._intake = intake
 
     # -- what partitions and relays report -------------------------------------------------
@@ -158,6 +162,10 @@ class WorkerObserver:
         """The folder holds a book with so many faults, which was not taken."""
         self._metrics.set("rule_book_faults", value=count)
 
+    def books_differ(self, count: int) -> None:
+        """So many partitions are applied by others under another book."""
+        self._metrics.set("rule_books_differ", value=count)
+
     # -- gauges, when somebody asks --------------------------------------------------------
 
     def exposition(self) -> bytes:
@@ -183,6 +191,8 @@ class WorkerObserver:
         for what, size in world.catalog.sizes().items():
             metrics.set("catalog_entries", what, value=size)
         metrics.add("log_lines_dropped", amount=logs.take_dropped())
+        if self._patience is not None:
+            self._store_gauges(self._patience)
         for name in _COME_AND_GO:
             metrics.forget(name)
         blocked: Counter[str] = Counter()
@@ -205,6 +215,13 @@ class WorkerObserver:
         for rule in resting(world.book.rules.values(), world.catalog.learned, now_ms):
             metrics.set("rule_rests", rule, value=1)
         self._condition_errors(world.book)
+
+    def _store_gauges(self, patience: "Patience") -> None:
+        self._metrics.set("store_waiting", value=int(bool(patience.trouble)))
+        waits = Counter(patience.waits)
+        for code, count in (waits - self._waits).items():
+            self._metrics.add("store_waits", code, amount=count)
+        self._waits = waits
 
     def _condition_errors(self, book: Book) -> None:
         for rule in book.rules.values():

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
-from aiokafka.errors import KafkaTimeoutError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, NodeNotReadyError
+from aiokafka.protocol.produce import ProduceRequest
 from faust.transport.drivers import aiokafka as driver
 
+from streams.metrics import PROCESS
+
 __all__ = ["Acked", "Producer", "Record"]
+
+#: Where a batch of format 2 tells its number of records, bytes.
+_RECORD_COUNT_AT = 57
 
 Headers = Sequence[tuple[str, bytes]]
 Record = tuple[bytes | None, bytes | None, Headers | None, int]
@@ -38,6 +45,27 @@ class Producer(driver.Producer):
     def _settings_auth(self) -> Mapping[str, Any]:
         # The addresses too: what stands here wins over Faust's.
         return cast(Mapping[str, Any], cast(Any, self.app).kafka_options)
+
+    def _new_producer(self, *args: Any, **kwargs: Any) -> Any:
+        producer = super()._new_producer(*args, **kwargs)
+        send = producer.client.send
+
+        async def counted(node_id: int, request: Any, **options: Any) -> Any:
+            try:
+                return await send(node_id, request, **options)
+            except KafkaError as error:
+                # `NodeNotReadyError`: it was not sent. Any other: the broker may have the records.
+                unknown = isinstance(request, ProduceRequest) and not isinstance(
+                    error, NodeNotReadyError
+                )
+                if unknown:
+                    count = records_in(request)
+                    PROCESS.add("publish_unknown", amount=count)
+                    self.log.warning("the answer was lost to %d records: sent again", count)
+                raise
+
+        producer.client.send = counted
+        return producer
 
     async def send_batch(self, topic: str, partition: int, records: Sequence[Record]) -> Acked:
         """Write `records` in order to one topic partition; return once all are acknowledged.
@@ -76,3 +104,9 @@ class Producer(driver.Producer):
                 self.log.warning("%s/%d takes no records: is the broker away?", topic, partition)
             else:
                 return future
+
+
+def records_in(request: Any) -> int:
+    """How many records a produce request carries: its batches' headers tell."""
+    buffers = (data for _, partitions in request._topics for _, data in partitions)
+    return sum(struct.unpack_from(">i", data, _RECORD_COUNT_AT)[0] for data in buffers)

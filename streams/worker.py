@@ -31,8 +31,10 @@ from streams.learning import LearnedReader
 from streams.observer import WorkerObserver
 from streams.rulefiles import RuleFolder
 from streams.settings import Settings
-from streams.store.store import Store
+from streams.store.errors import StoreError
+from streams.store.patience import Patience, PatientStore
 from streams.storemarks import StoreMarks
+from streams.storewatch import BookWatch, trim_while_full, watch_server
 from streams.topicids import check_topic_ids
 from streams.topics import check_topics, output_topics
 from streams.web.server import WebServer
@@ -106,14 +108,13 @@ class _Worker:
             marks=marks,
         )
         app = create_app(settings, intake, TOPICS)
-        observer.watch(world, intake)
-        web = WebServer(settings, lambda: _status(intake, app, clock), observer)
+        observer.watch(world, intake, store.patience)
+        web = WebServer(settings, lambda: _status(intake, app, clock, store.patience), observer)
         await web.start()
         self._begin(self._guard(watch_clock(clock, store), crash), "clock")
         for follower in followers:
             self._begin(self._guard(follower.follow(), crash), type(follower).__name__)
-        self._begin(self._guard(self._watch_stall(intake), crash), "watchdog")
-        self._begin(self._guard(self._watch_rules(world, observer), crash), "rules")
+        self._watch(store, intake, observer, world, crash)
         calm_collector()
         try:
             return await run_app(app)
@@ -147,9 +148,12 @@ class _Worker:
         await erased.read_whole()
         return [reader, learned, erased], erased
 
-    async def _connect(self) -> Store:
+    async def _connect(self) -> PatientStore:
         settings = self._settings
-        store = await Store.connect(settings.redis_url(), settings.prefix)
+        try:
+            store = await PatientStore.connect(settings.redis_url(), settings.prefix)
+        except StoreError as error:
+            raise PreconditionError(f"the store does not serve us: {error}") from None
         findings = await store.check_server()
         for finding in findings:
             log.warning("store", finding=finding.text)
@@ -170,21 +174,43 @@ class _Worker:
         except BaseException as error:  # noqa: BLE001 - whatever it is, it ends the worker
             await crash(error)
 
-    async def _watch_stall(self, intake: Intake) -> None:
-        """End the process when records that may be applied wait and nothing is applied."""
+    def _watch(
+        self,
+        store: PatientStore,
+        intake: Intake,
+        observer: WorkerObserver,
+        world: World,
+        crash: Any,
+    ) -> None:
+        """Begin what looks after the worker itself, the store and the rule book."""
+        watches = {
+            "watchdog": self._watch_stall(intake, store.patience),
+            "store": watch_server(store),
+            "trims": trim_while_full(store, intake.partitions.values),
+            "rules": self._watch_rules(world, observer, intake),
+        }
+        for name, work in watches.items():
+            self._begin(self._guard(work, crash), name)
+
+    async def _watch_stall(self, intake: Intake, patience: Patience) -> None:
+        """End the process when records that may be applied wait and nothing is applied.
+
+        Waiting for the store does not count: another process would wait for it, too.
+        """
         most_ms = self._settings.watchdog_seconds * 1000
         while True:
             await asyncio.sleep(_TICK_S)
             for number, partition in intake.partitions.items():
-                idle_ms = steady_ms() - partition.applied_at
+                idle_ms = steady_ms() - max(partition.applied_at, patience.until_ms)
                 if partition.waiting and not partition.blockers() and idle_ms > most_ms:
                     raise StalledError(
                         f"partition {number}: {partition.waiting} records wait and nothing was "
                         f"applied for {idle_ms // 1000} s"
                     )
 
-    async def _watch_rules(self, world: World, observer: WorkerObserver) -> None:
+    async def _watch_rules(self, world: World, observer: WorkerObserver, intake: Intake) -> None:
         """Swap the book when the folder holds another good one; report a faulty one."""
+        others = BookWatch(world.store, world.settings.partitions)
         while True:
             await asyncio.sleep(self._settings.rules_poll_seconds)
             book = await asyncio.to_thread(self._folder.settled)
@@ -194,16 +220,26 @@ class _Worker:
                 observer.book_changed(book)
                 log.info("rule book in force", digest=book.digest, rules=len(book.rules))
             observer.book_faults(len(self._folder.faults))
+            await others.look(intake.partitions, world.book.digest)
+            observer.books_differ(others.differing)
 
 
-def _status(intake: Intake, app: App, clock: Clock) -> dict[str, Any]:
+def _status(
+    intake: Intake, app: App, clock: Clock, patience: Patience | None = None
+) -> dict[str, Any]:
     """What ``/readyz`` answers: ready when partitions are owned and none is held back."""
-    blocked = sorted({topic for p in intake.partitions.values() for topic in p.blockers()})
+    partitions = list(intake.partitions.values())
+    blocked = sorted({topic for p in partitions for topic in p.blockers()})
     stuck = [topic for topic in blocked if _held_long(intake, topic)]
+    store = patience.trouble if patience is not None else ""
+    silent = bool(partitions) and 0 < intake.heard_ms < steady_ms() - 5_000
+    held = app.rebalancing or stuck or clock.jumped or store or silent
     return {
-        "ready": bool(intake.partitions) and not app.rebalancing and not stuck and not clock.jumped,
+        "ready": bool(intake.partitions) and not held,
         "partitions": sorted(intake.partitions),
         "blocked": stuck,
+        "store": store or "ok",
+        "kafka": "silent" if silent else "ok",
         "clock": "jumped" if clock.jumped else "ok",
     }
 

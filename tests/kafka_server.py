@@ -40,6 +40,10 @@ class KafkaServer:
 
     own = True
     address: str
+    #: Where a test may put a proxy (the port that a second listener tells its clients to use), and
+    #: the port of that listener; 0: there is no such listener.
+    proxy_port = 0
+    proxied_port = 0
 
     @property
     def pid(self) -> int | None:
@@ -72,7 +76,9 @@ SETTINGS = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "listener.security.protocol.map": (
+        "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT"
+    ),
     "inter.broker.listener.name": "PLAINTEXT",
     "auto.create.topics.enable": "false",
     "num.network.threads": "2",
@@ -142,9 +148,15 @@ class JarKafka(KafkaServer):
         self._dir = Path(tempfile.mkdtemp(prefix="tsuide-kafka-"))
         port, controller = free_port(), free_port()
         self.address = f"127.0.0.1:{port}"
+        self.proxy_port, self.proxied_port = free_port(), free_port()
         own = {
-            "listeners": f"PLAINTEXT://{self.address},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"PLAINTEXT://{self.address}",
+            "listeners": (
+                f"PLAINTEXT://{self.address},CONTROLLER://127.0.0.1:{controller},"
+                f"PROXIED://127.0.0.1:{self.proxied_port}"
+            ),
+            "advertised.listeners": (
+                f"PLAINTEXT://{self.address},PROXIED://127.0.0.1:{self.proxy_port}"
+            ),
             "controller.quorum.voters": f"1@127.0.0.1:{controller}",
             "log.dirs": str(self._dir / "data"),
         }

@@ -6,9 +6,10 @@ one that is dropped disturbs no other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
+from typing import Self
 
 from streams.store.calls import (
     LIBRARY,
@@ -51,7 +52,7 @@ class Store:
     def __init__(self, url: str, prefix: str = "", timeout_s: float = 5.0) -> None:
         self.prefix = check_prefix(prefix)
         self._address = Address(url, timeout_s)
-        self._shared = Link(self._address)
+        self._shared = self._new_link()
         self._links: dict[int, Link] = {}
         self._keys: dict[int, PartitionKeys] = {}
 
@@ -59,7 +60,7 @@ class Store:
         return f"Store({self._address}, prefix={self.prefix!r})"
 
     @classmethod
-    async def connect(cls, url: str, prefix: str = "", timeout_s: float = 5.0) -> Store:
+    async def connect(cls, url: str, prefix: str = "", timeout_s: float = 5.0) -> Self:
         """A store whose server answers."""
         store = cls(url, prefix, timeout_s)
         await store._shared.call(("PING",))
@@ -87,8 +88,11 @@ class Store:
     def _link(self, partition: int) -> Link:
         link = self._links.get(partition)
         if link is None:
-            link = self._links[partition] = Link(self._address)
+            link = self._links[partition] = self._new_link()
         return link
+
+    def _new_link(self) -> Link:
+        return Link(self._address)
 
     # The server
 
@@ -171,6 +175,15 @@ class Store:
         """The partition's meta, None when it was never claimed."""
         flat = await self._link(partition).call(("HGETALL", self.keys(partition).meta), again=True)
         return read_meta(flat) if flat else None
+
+    async def positions(self, partitions: Sequence[int]) -> dict[int, tuple[int, str]]:
+        """The number of the next call and the digest of the rule book, of claimed partitions."""
+        asked = [("HMGET", self.keys(number).meta, "n", "book") for number in partitions]
+        if not asked:
+            return {}
+        replies = await self._shared.pipeline(asked, again=True)
+        found = zip(partitions, replies, strict=True)
+        return {p: (int(n), (book or b"").decode()) for p, (n, book) in found if n is not None}
 
     async def verify(self, partition: int, token: str, number: int) -> None:
         """Check that a partition is where its owner left it, when no batch is there to tell.
