@@ -16,7 +16,7 @@ from tests.matrix import (
 )
 
 #: Scenarios whose tests have not landed; the page lists them. None may be added.
-NOT_YET: frozenset[int] = frozenset({8, 10})
+NOT_YET: frozenset[int] = frozenset()
 
 
 def test_there_are_thirty_faults_and_twelve_promises() -> None:
