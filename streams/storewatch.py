@@ -78,16 +78,21 @@ class BookWatch:
         self._store = store
         self._partitions = partitions
         self._seen: dict[int, int] = {}
-        self.differing = 0
+        self._apart: set[int] = set()
+
+    @property
+    def differing(self) -> int:
+        """Partitions of others whose last batch that we saw come was under another book."""
+        return len(self._apart)
 
     async def look(self, owned: Collection[int], digest: str) -> None:
         """Compare with ``digest``, ours. A partition that stands still says nothing new."""
         others = [number for number in range(self._partitions) if number not in owned]
         found = await self._store.positions(others)
-        moved = {p: book for p, (n, book) in found.items() if self._seen.get(p, n) != n}
-        self._seen = {p: n for p, (n, _) in found.items()}
-        differing = sum(1 for book in moved.values() if book and book != digest)
-        if differing and not self.differing:
-            log.error("other workers apply another rule book", partitions=differing)
-        if moved or not others:
-            self.differing = differing
+        for number, (call, book) in found.items():
+            if self._seen.get(number, call) != call and book:
+                (self._apart.discard if book == digest else self._apart.add)(number)
+        self._seen = {number: call for number, (call, _) in found.items()}
+        before, self._apart = self.differing, self._apart & found.keys()
+        if self._apart and not before:
+            log.error("other workers apply another rule book", partitions=sorted(self._apart))

@@ -17,7 +17,7 @@ from streams.codec import Door
 from streams.readback import record_id
 from streams.rulefiles import load_book
 from streams.store.keys import partition_keys
-from streams.topics import output_topics
+from streams.topics import DECISIONS, output_topics
 from triggers.catalog import Catalog
 from triggers.engine import advance, step
 from triggers.errors import Refused
@@ -36,6 +36,7 @@ class Model:
     records: dict[tuple[str, str], bytes] = field(default_factory=dict)
     docs: dict[tuple[bytes, str], bytes] = field(default_factory=dict)
     due: dict[bytes, int] = field(default_factory=dict)
+    order: dict[str, list[str]] = field(default_factory=dict)  # customer -> decisions
     letters: set[str] = field(default_factory=set)  # places of what is refused
 
 
@@ -94,8 +95,10 @@ def _replay(
 
 def _take(out: Step, model: Model) -> None:
     for made in (*out.offers, *out.decisions):
-        topic, _, number, value = made.record()
+        topic, key, number, value = made.record()
         model.records[topic, number] = value
+        if topic == DECISIONS:
+            model.order.setdefault(key, []).append(number)
 
 
 @dataclass
@@ -121,13 +124,17 @@ def compare(pipeline: Pipeline, model: Model) -> Comparison:
 
 def _compare_records(pipeline: Pipeline, model: Model, found: Comparison) -> None:
     bodies: dict[tuple[str, str], set[bytes]] = {}
+    order: dict[str, list[str]] = {}
     for topic in set(output_topics(load_book(pipeline.rules))) - {"dead-letters"}:
         for record in pipeline.read(topic):
             number = record_id(record.headers, record.value)
             found.figures["records"] += 1
             of = bodies.setdefault((topic, number), set())
             found.figures["copies"] += bool(of)
+            if topic == DECISIONS and not of and (topic, number) in model.records:
+                order.setdefault(record.key.decode(), []).append(number)
             of.add(record.value)
+    _differences("decisions in order of", order, model.order, found)
     for name in sorted(bodies.keys() | model.records.keys()):
         got, wanted = bodies.get(name, set()), model.records.get(name)
         if wanted is None:

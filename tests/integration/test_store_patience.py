@@ -22,7 +22,7 @@ from streams.store import (
     new_token,
 )
 from streams.store.patience import PatientStore
-from streams.storewatch import trim_while_full, watch_server
+from streams.storewatch import BookWatch, trim_while_full, watch_server
 from tests.faults.proxy import Proxy
 from tests.integration.stores import P, claimed, dump, empty, execute, first, run
 
@@ -254,3 +254,31 @@ def test_a_server_that_lacks_its_replicas_is_waited_for(
         run(work())
     finally:
         raw.config_set("min-replicas-to-write", "0")
+
+
+def test_s26_a_partition_that_moves_under_another_book_is_counted_until_it_moves_under_ours(
+    server: EmbeddedStore, raw: redis.Redis
+) -> None:
+    async def work() -> None:
+        async with patient(server.port) as store:
+            watch = BookWatch(store, 4)
+            metas = {number: await claimed(store, number) for number in (0, 1, 2)}
+
+            async def step(number: int, turn: int, book: str) -> int:
+                offsets = {"cart": (turn - 1 or None, turn)}
+                batch = first(metas[number], number=turn, offsets=offsets, book=book)
+                await store.apply(number, batch)
+                await watch.look({0}, "ours")
+                return watch.differing
+
+            await watch.look({0}, "ours")
+            assert await step(0, 1, "ours") == 0
+            assert await step(1, 1, "theirs") == 1
+            assert await step(0, 2, "ours") == 1  # nothing new is known of the others
+            assert await step(2, 1, "ours") == 1
+            assert await step(1, 2, "ours") == 0
+            assert await step(2, 2, "theirs") == 1
+            await watch.look({0, 1, 2, 3}, "ours")
+            assert watch.differing == 0
+
+    run(work())
