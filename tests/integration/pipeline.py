@@ -125,6 +125,24 @@ class Pipeline:
         self.workers.append(worker)
         return worker
 
+    def tsuide(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command with this pipeline's settings."""
+        return subprocess.run(
+            [sys.executable, "-m", "streams.cli", *arguments],
+            env=worker_environment(self.settings),
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+
+    def settle(self, seconds: float = 60) -> None:
+        """Wait until every record in the log is applied."""
+        deadline = time.monotonic() + seconds
+        while left := self.unapplied():
+            assert time.monotonic() < deadline, f"{left} records are not applied"
+            time.sleep(0.1)
+
     def close(self) -> None:
         self.producer.close()
         self._looker.close()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -14,7 +12,6 @@ from typing import Any
 import pytest
 import redis
 
-from streams.demo import worker_environment
 from streams.embedded import EmbeddedStore
 from streams.rulefiles import load_book
 from streams.topics import ERASED, output_topics
@@ -39,24 +36,6 @@ def pipeline(kafka: KafkaServer, store: EmbeddedStore, tmp_path: Path) -> Iterat
     made.settings = made.settings.model_copy(update={"log_level": "debug"})
     yield made
     made.close()
-
-
-def tsuide(pipeline: Pipeline, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "streams.cli", *arguments],
-        env=worker_environment(pipeline.settings),
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-
-
-def applied(pipeline: Pipeline) -> None:
-    deadline = time.monotonic() + 60
-    while pipeline.unapplied():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def shop(pipeline: Pipeline, customer: str, note: str) -> None:
@@ -94,26 +73,26 @@ def test_s24_an_erased_customer_is_found_nowhere_in_what_we_keep_or_write(
     worker.wait_until_ready()
     shop(pipeline, ANN, CANARY)
     shop(pipeline, "bob", "plain")
-    applied(pipeline)
+    pipeline.settle()
     with redis.Redis.from_url(store.url) as raw:
         assert CANARY.encode() in everything(raw)
-        told = json.loads(tsuide(pipeline, "export", ANN, "--topics").stdout)
+        told = json.loads(pipeline.tsuide("export", ANN, "--topics").stdout)
         assert told["document"]["now"]["attributes"] == {"nick": CANARY}
         assert told["document"]["now"]["carts"][0]["lines"]["sku1"]["unit_price"] == 500
         assert any(record["place"].startswith("dead-letters/") for record in told["records"])
 
-        erased = tsuide(pipeline, "erase", ANN, "--wait", "30", "--json")
+        erased = pipeline.tsuide("erase", ANN, "--wait", "30", "--json")
         assert erased.returncode == 0, erased.stderr
         answer: dict[str, Any] = json.loads(erased.stdout)
         assert answer["carried_out"]
         assert CANARY not in erased.stdout + erased.stderr
         # From the moment on at which the ledger tells of it.
         since = min(record.timestamp for record in pipeline.read(ERASED))
-        never = tsuide(pipeline, "erase", f"nobody-{CANARY}", "--wait", "30", "--json")
+        never = pipeline.tsuide("erase", f"nobody-{CANARY}", "--wait", "30", "--json")
         assert json.loads(never.stdout).keys() == answer.keys(), "it says not who was known"
         pipeline.send("customer.profile_set", ANN, {"attributes": {"nick": CANARY}})
         pipeline.producer.flush()
-        applied(pipeline)
+        pipeline.settle()
         time.sleep(1)  # an idle partition trims
         assert CANARY.encode() not in everything(raw)
         assert b"bob" in everything(raw)
@@ -125,7 +104,7 @@ def test_s24_an_erased_customer_is_found_nowhere_in_what_we_keep_or_write(
         for r in letters
         if r.key == ANN.encode()
     )
-    again = tsuide(pipeline, "dead-letters", "replay", place, "--dry-run")
+    again = pipeline.tsuide("dead-letters", "replay", place, "--dry-run")
     assert again.returncode == 1
     assert "erased" in again.stderr + again.stdout or "refused" in again.stderr + again.stdout
     worker.stop()
@@ -139,18 +118,18 @@ def test_s24_a_lost_store_that_reads_everything_again_keeps_the_erased_out(
     first = pipeline.start_worker()
     first.wait_until_ready()
     shop(pipeline, ANN, CANARY)
-    applied(pipeline)
-    assert tsuide(pipeline, "erase", ANN, "--wait", "30").returncode == 0
+    pipeline.settle()
+    assert pipeline.tsuide("erase", ANN, "--wait", "30").returncode == 0
     first.stop()
     since = now_ms()
     with redis.Redis.from_url(store.url) as raw:
         for key in raw.scan_iter(match=f"*{pipeline.prefix}*"):
             raw.delete(key)
-        assert tsuide(pipeline, "forget-store", "--yes").returncode == 0
+        assert pipeline.tsuide("forget-store", "--yes").returncode == 0
         second = pipeline.start_worker()
         second.wait_until_ready()
         shop(pipeline, "bob", "plain")
-        applied(pipeline)
+        pipeline.settle()
         time.sleep(1)
         assert CANARY.encode() not in everything(raw)
     assert [one for one in ours(pipeline, since) if CANARY.encode() in one] == []

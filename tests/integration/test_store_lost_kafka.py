@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +13,6 @@ import pytest
 import redis
 from kafka import KafkaAdminClient, TopicPartition
 
-from streams.demo import worker_environment
 from streams.embedded import EmbeddedStore
 from streams.rulefiles import load_book
 from streams.topics import output_topics
@@ -38,17 +35,6 @@ def pipeline(kafka: KafkaServer, store: EmbeddedStore, tmp_path: Path) -> Iterat
     made.close()
 
 
-def tsuide(pipeline: Pipeline, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "streams.cli", *arguments],
-        env=worker_environment(pipeline.settings),
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-
-
 def shop(pipeline: Pipeline, begin: int, count: int) -> None:
     for number in range(begin, begin + count):
         who = f"c{number % 20}"
@@ -61,13 +47,6 @@ def shop(pipeline: Pipeline, begin: int, count: int) -> None:
     pipeline.producer.flush()
 
 
-def settled(pipeline: Pipeline) -> None:
-    deadline = time.monotonic() + 60
-    while pipeline.unapplied():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def test_s04_an_emptied_store_is_refused_until_it_is_restored_and_nothing_is_lost_then(
     pipeline: Pipeline, store: EmbeddedStore, tmp_path: Path
 ) -> None:
@@ -75,13 +54,13 @@ def test_s04_an_emptied_store_is_refused_until_it_is_restored_and_nothing_is_los
     worker = pipeline.start_worker()
     worker.wait_until_ready()
     shop(pipeline, 0, 60)
-    settled(pipeline)
+    pipeline.settle()
     folder = tmp_path / "snapshot"
-    taken = tsuide(pipeline, "snapshot", "--out", str(folder), "--json")
+    taken = pipeline.tsuide("snapshot", "--out", str(folder), "--json")
     assert taken.returncode == 0, taken.stderr
     assert json.loads(taken.stdout)["partitions"] == 4
     shop(pipeline, 60, 60)
-    settled(pipeline)
+    pipeline.settle()
     worker.kill()
     with redis.Redis.from_url(store.url) as raw:
         raw.flushall()
@@ -92,12 +71,12 @@ def test_s04_an_emptied_store_is_refused_until_it_is_restored_and_nothing_is_los
     assert "the store was emptied" in lost.log.read_text()
     _, decided, _ = pipeline.output()
 
-    restored = tsuide(pipeline, "restore", "--from", str(folder), "--json")
+    restored = pipeline.tsuide("restore", "--from", str(folder), "--json")
     assert restored.returncode == 0, restored.stderr
     again = pipeline.start_worker()
     again.wait_until_ready()
     shop(pipeline, 120, 30)
-    settled(pipeline)
+    pipeline.settle()
     time.sleep(3)  # the last timers of a book whose timers are short
     until = now_ms()
     assert again.stop() == 0
@@ -114,15 +93,15 @@ def test_s04_forget_store_begins_anew_on_purpose(pipeline: Pipeline, store: Embe
     worker = pipeline.start_worker()
     worker.wait_until_ready()
     shop(pipeline, 0, 20)
-    settled(pipeline)
+    pipeline.settle()
     worker.stop()
     with redis.Redis.from_url(store.url) as raw:
         raw.flushall()
-    assert tsuide(pipeline, "forget-store").returncode == 2, "it wants to hear --yes"
-    assert tsuide(pipeline, "forget-store", "--yes").returncode == 0
+    assert pipeline.tsuide("forget-store").returncode == 2, "it wants to hear --yes"
+    assert pipeline.tsuide("forget-store", "--yes").returncode == 0
     again = pipeline.start_worker()
     again.wait_until_ready()
-    settled(pipeline)
+    pipeline.settle()
     output, _, _ = pipeline.output()
     assert [name for name, copies in output.copies.items() if copies > 1] == []
 
@@ -131,17 +110,17 @@ def test_a_snapshot_whose_log_is_gone_is_refused(pipeline: Pipeline, tmp_path: P
     worker = pipeline.start_worker()
     worker.wait_until_ready()
     shop(pipeline, 0, 20)
-    settled(pipeline)
+    pipeline.settle()
     worker.stop()
     folder = tmp_path / "snapshot"
-    assert tsuide(pipeline, "snapshot", "--out", str(folder)).returncode == 0
+    assert pipeline.tsuide("snapshot", "--out", str(folder)).returncode == 0
     file = folder / "p0.snapshot"
     head, _, rest = file.read_bytes().partition(b"\n")
     changed = json.loads(head)
     changed["offsets"]["cart"] = 10**6
     body = json.dumps(changed).encode() + b"\n" + rest[:-32]
     file.write_bytes(body + hashlib.sha256(body).digest())
-    refused = tsuide(pipeline, "restore", "--from", str(folder), "--replace")
+    refused = pipeline.tsuide("restore", "--from", str(folder), "--replace")
     assert refused.returncode == 1
     assert "cart/0/1000000" in refused.stderr
 
@@ -154,7 +133,7 @@ def first_run(pipeline: Pipeline) -> None:
     worker = pipeline.start_worker()
     worker.wait_until_ready()
     shop(pipeline, 0, 20)
-    settled(pipeline)
+    pipeline.settle()
     assert worker.stop() == 0
 
 
@@ -173,7 +152,7 @@ def test_s29_a_topic_that_was_made_anew_is_refused(pipeline: Pipeline) -> None:
         while name in {topic["name"] for topic in client.describe_topics()}:
             assert time.monotonic() < deadline
             time.sleep(0.2)
-    assert tsuide(pipeline, "topics", "create", "--partitions", "4").returncode == 0
+    assert pipeline.tsuide("topics", "create", "--partitions", "4").returncode == 0
     shop(pipeline, 20, 40)  # so that the stored offsets lie within what is there
     told = refused(pipeline)
     assert "topics cart were made anew" in told
