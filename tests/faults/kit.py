@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import threading
 import time
@@ -130,6 +131,11 @@ class Slot:
     def said(self, text: str) -> int:
         """How often its log holds a text, over all its lives."""
         return self.log.read_text(errors="replace").count(text)
+
+    def lost_records(self) -> int:
+        """Records whose produce answers were lost, over all its lives."""
+        text = self.log.read_text(errors="replace")
+        return sum(int(count) for count in re.findall(r"answer was lost to (\d+) records", text))
 
     def processor_seconds(self) -> float:
         """Processor time that the process has used so far."""
