@@ -128,7 +128,8 @@ class PatientLink(Link):
         with self._patience.waiting(who):
             while True:
                 try:
-                    return await super().packed(data, replies, again=True)
+                    # Once: the try that `again` would add could hide a silent server for 5 s more.
+                    return await super().packed(data, replies)
                 except StoreError as error:
                     if not passes(error):
                         raise
