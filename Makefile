@@ -49,6 +49,16 @@ test-faults: install ## kills, pauses, cuts: worker processes on Apache Kafka an
 	@command -v java >/dev/null || test -n "$${TSUIDE_TEST_KAFKA:-}" || $(PIP) install --require-hashes -r locks/java.txt
 	$(BIN)/python -m pytest -m faults $(ARGS)
 
+.PHONY: test-faults-long
+test-faults-long: export TSUIDE_TEST_LONG := 1
+test-faults-long: export TSUIDE_TEST_KILLS := 50
+test-faults-long: export TSUIDE_TEST_FAULT_SEEDS := 50
+test-faults-long: export TSUIDE_TEST_CHANGES := 30
+test-faults-long: export TSUIDE_TEST_BROKERS := 5
+test-faults-long: export TSUIDE_TEST_CUT_SECONDS := 30
+test-faults-long: export TSUIDE_TEST_TIMERS := 1000000
+test-faults-long: test-faults ## the same at length, some hours
+
 SEEDS ?= 200
 .PHONY: simulate
 simulate: install ## SEEDS runs of the whole worker in simulated time, under faults

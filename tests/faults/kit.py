@@ -39,6 +39,11 @@ def seeds(name: str, short: int) -> int:
     return int(os.environ.get(f"TSUIDE_TEST_{name}", short))
 
 
+def at_length(*more: str) -> tuple[str, ...]:
+    """Variants that only the long version tries (`TSUIDE_TEST_LONG=1`)."""
+    return more if seeds("LONG", 0) else ()
+
+
 def wait_for(
     what: str, ready: Callable[[], bool], seconds: float = 60, step: float = 0.05
 ) -> float:

@@ -22,7 +22,7 @@ PLACES = ["before_fcall", "after_fcall", "after_publish_before_ack", "after_dlq_
 def test_s1_killed_at_a_named_place_loses_nothing_and_sends_nothing_twice(
     rig: Rig, place: str
 ) -> None:
-    rounds = seeds("FAULT_SEEDS", 2)
+    rounds = seeds("FAULT_SEEDS", 1)
     rig.send_catalog([("sku0", "sku1")])
     shoppers = Shoppers(rig, seed=11)
     chance = random.Random(place)
@@ -120,7 +120,7 @@ def test_kills_and_pauses_at_random_moments_end_as_the_model_says(
     shoppers = Shoppers(rig, seed=seed)
     done: list[str] = []
     kinds: list[str] = []
-    for _ in range(seeds("KILLS", 8)):
+    for _ in range(seeds("KILLS", 6)):
         kinds = kinds or chance.sample(KINDS, len(KINDS))  # each kind as often
         shoppers.steady(chance.uniform(0.2, 1.5))
         in_flight = shoppers.until_in_flight()
