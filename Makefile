@@ -64,6 +64,11 @@ SEEDS ?= 200
 simulate: install ## SEEDS runs of the whole worker in simulated time, under faults
 	$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) $(ARGS)
 
+SECONDS ?= 600
+.PHONY: fuzz
+fuzz: install ## random input at the door, the rule loader and the HTTP side, SECONDS long
+	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS) $(ARGS)
+
 .PHONY: lint
 lint: install ## ruff, mypy strict, import-linter, compose file, Dockerfile
 	$(BIN)/ruff check .
