@@ -44,6 +44,8 @@ class KafkaServer:
     #: the port of that listener; 0: there is no such listener.
     proxy_port = 0
     proxied_port = 0
+    #: Where whoever logs in as `SASL_USER` is served; empty: there is no such listener.
+    sasl_address = ""
 
     @property
     def pid(self) -> int | None:
@@ -71,15 +73,21 @@ class GivenKafka(KafkaServer):
         self.address = address
 
 
+SASL_USER, SASL_PASSWORD = "tsuide", "a password of the tests"
+
 # What both a container and the jars are told. One broker; groups that settle at once.
 SETTINGS = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
     "listener.security.protocol.map": (
-        "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT"
+        "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT,SASL:SASL_PLAINTEXT"
     ),
     "inter.broker.listener.name": "PLAINTEXT",
+    "listener.name.sasl.sasl.enabled.mechanisms": "SCRAM-SHA-512",
+    "listener.name.sasl.scram-sha-512.sasl.jaas.config": (
+        "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+    ),
     "auto.create.topics.enable": "false",
     "num.network.threads": "2",
     "num.io.threads": "2",
@@ -149,13 +157,15 @@ class JarKafka(KafkaServer):
         port, controller = free_port(), free_port()
         self.address = f"127.0.0.1:{port}"
         self.proxy_port, self.proxied_port = free_port(), free_port()
+        self.sasl_address = f"127.0.0.1:{free_port()}"
         own = {
             "listeners": (
                 f"PLAINTEXT://{self.address},CONTROLLER://127.0.0.1:{controller},"
-                f"PROXIED://127.0.0.1:{self.proxied_port}"
+                f"PROXIED://127.0.0.1:{self.proxied_port},SASL://{self.sasl_address}"
             ),
             "advertised.listeners": (
-                f"PLAINTEXT://{self.address},PROXIED://127.0.0.1:{self.proxy_port}"
+                f"PLAINTEXT://{self.address},PROXIED://127.0.0.1:{self.proxy_port},"
+                f"SASL://{self.sasl_address}"
             ),
             "controller.quorum.voters": f"1@127.0.0.1:{controller}",
             "log.dirs": str(self._dir / "data"),
@@ -165,7 +175,9 @@ class JarKafka(KafkaServer):
         self._log = self._dir / "broker.log"
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.stop)
-        self._run("kafka.tools.StorageTool", "format", "-t", "tsuideTestsKafkaOneNod", "-c")
+        user = f"SCRAM-SHA-512=[name={SASL_USER},password={SASL_PASSWORD}]"
+        given = ("-t", "tsuideTestsKafkaOneNod", "--add-scram", user, "-c")
+        self._run("kafka.tools.StorageTool", "format", *given)
         self._start()
 
     @property
