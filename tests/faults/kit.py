@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import redis as redis_client
+from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from streams.embedded import free_port
@@ -163,6 +164,7 @@ class Rig(Pipeline):
         super().__init__(kafka, redis, folder, rules)
         changed = {"session_seconds": float(SESSION_S), "rules_poll_seconds": 0.2}
         self.settings = self.settings.model_copy(update=changed)
+        self._reader: KafkaConsumer | None = None
         self._of_workers = dict(workers or {})
         self.slots: list[Slot] = []
         self._over = threading.Event()
@@ -202,6 +204,8 @@ class Rig(Pipeline):
         for slot in self.slots:
             slot.end(signal.SIGKILL)
         with contextlib.suppress(KafkaError):
+            if self._reader is not None:
+                self._reader.close()
             super().close()
 
     def turn_to(self, redis: str) -> None:
@@ -247,6 +251,25 @@ class Rig(Pipeline):
         wait_for("all is sent", lambda: self.outboxes() == 0, seconds, 0.3)
 
     # -- the comparison --------------------------------------------------------------------
+
+    def read(self, topic: str) -> list[Any]:
+        """All records of a topic; with one consumer for all reads, which saves seconds."""
+        if self._reader is None:
+            address = self.settings.kafka
+            self._reader = KafkaConsumer(
+                bootstrap_servers=address, isolation_level="read_committed"
+            )
+        reader = self._reader
+        numbers = reader.partitions_for_topic(self.prefix + topic) or set()
+        tps = [TopicPartition(self.prefix + topic, number) for number in sorted(numbers)]
+        reader.assign(tps)
+        reader.seek_to_beginning(*tps)
+        ends = reader.end_offsets(tps)
+        records: list[Any] = []
+        while any(reader.position(tp) < ends[tp] for tp in tps):
+            for found in reader.poll(timeout_ms=500).values():
+                records += found
+        return records
 
     def model(self) -> Model:
         """What should be there, by the engine alone over the log as it lies in Kafka."""
