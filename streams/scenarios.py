@@ -198,14 +198,21 @@ def read_scenarios(folder: FilePath, source: Source) -> list[Scenario] | list[Fa
 
 
 def _examples(source: Source, base: SetupModel, faults: list[Fault]) -> Iterator[Scenario]:
-    for place, rule in enumerate(source.content.get("rules", ())):
-        for number, example in enumerate(rule.get("examples", ())):
+    # What is no rule at all, the faults of the book itself say.
+    for place, rule in enumerate(_list(source.content.get("rules"))):
+        examples = _list(rule.get("examples")) if isinstance(rule, dict) else []
+        for number, example in enumerate(examples):
             path: Path = ("rules", place, "examples", number)
             model = _model_of(ExampleModel, example, path, source.places, faults)
             if model is not None:
                 setup = joined(base, model.setup)
-                name = f"{rule['id']}.{number + 1}"
-                yield Scenario(name, model, setup, (str(rule["id"]),), path, source.places)
+                rule_id = str(rule.get("id"))
+                name = f"{rule_id}.{number + 1}"
+                yield Scenario(name, model, setup, (rule_id,), path, source.places)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _model_of(kind: type[Any], value: Any, path: Path, places: Places, faults: list[Fault]) -> Any:

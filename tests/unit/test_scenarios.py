@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from streams.rulefiles import read_folder
 from streams.scenariorun import Result
+from streams.scenarios import read_scenarios
 from streams.scenariotest import book_folders, report, results, run_tests
 
 BOOK = """
@@ -303,3 +305,9 @@ def test_days_of_a_scenario_are_those_of_the_calendar(tmp_path: Path) -> None:
     found, faults = results(tmp_path)
     assert not faults
     assert [each.passed for each in found] == [True, False]
+
+
+@pytest.mark.parametrize("rules", ["[a, 1, null]", "word", "[{examples: 7}]", "{a: 1}"])
+def test_what_is_no_rule_has_no_examples(tmp_path: Path, rules: str) -> None:
+    (tmp_path / "book.yaml").write_text(f"rules: {rules}\n")
+    assert read_scenarios(tmp_path, read_folder(tmp_path)) == []

@@ -103,6 +103,13 @@ def test_every_answer_has_the_headers_that_browsers_need(path: str, method: str)
     assert "Set-Cookie" not in headers
 
 
+@pytest.mark.parametrize("path", ["/livez", "/nowhere", "/metrics"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_expectation_that_is_no_text_fails_nothing(path: str, method: str) -> None:
+    status, _, _ = ask(method, path, {"Expect": "100-co\udceentinue"})
+    assert status in (200, 404, 405)
+
+
 def test_a_large_body_harms_nobody() -> None:
     assert ask("POST", "/metrics", body=b"x" * (BODY_BYTES_MAX + 1))[0] == 405
 
