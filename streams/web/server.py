@@ -18,8 +18,6 @@ from streams.log import clean
 from streams.metrics import PROCESS
 from streams.settings import Settings
 
-BODY_BYTES_MAX = 64 * 1024
-
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
@@ -29,8 +27,7 @@ _HEADERS = {
     "X-Frame-Options": "DENY",
 }
 
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 Status = Callable[[], Mapping[str, Any]]
 """What the worker says of itself: `ready` (a bool) and further facts, each a line of `/readyz`.
@@ -47,15 +44,19 @@ class Exposing(Protocol):
         ...
 
 
-def make_app(settings: Settings, metrics: Exposing, status: Status) -> web.Application:
-    """The application without its port; tests put a client before it."""
+def make_handler(settings: Settings, metrics: Exposing, status: Status) -> Handler:
+    """What answers a request, without the port; tests put a client before it.
+
+    Three pages need no framework's routing, whose own answers (to an ``Expect`` that is no text,
+    say) may fail where nobody sees it.
+    """
     guard = _Guard(settings)
 
-    async def livez(_: web.Request) -> web.Response:
+    def livez(_: web.BaseRequest) -> web.Response:
         # That this answers shows that the loop turns; the watchdog sees what it does not show.
         return web.Response(text="ok\n")
 
-    async def readyz(request: web.Request) -> web.Response:
+    def readyz(request: web.BaseRequest) -> web.Response:
         now = status()
         ready = bool(now["ready"])
         lines = ["ok" if ready else "not ready"]
@@ -63,7 +64,7 @@ def make_app(settings: Settings, metrics: Exposing, status: Status) -> web.Appli
             lines += [f"{name}: {clean(str(fact))}" for name, fact in now.items()]
         return web.Response(text="\n".join(lines) + "\n", status=200 if ready else 503)
 
-    async def metrics_page(request: web.Request) -> web.Response:
+    def metrics_page(request: web.BaseRequest) -> web.Response:
         refusal = guard.refusal(request)
         if refusal is not None:
             return refusal
@@ -72,41 +73,35 @@ def make_app(settings: Settings, metrics: Exposing, status: Status) -> web.Appli
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
 
-    app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_armour])
     pages = {"/livez": livez, "/readyz": readyz, "/metrics": metrics_page}
 
-    async def nothing(request: web.Request) -> web.StreamResponse:
-        if request.path in pages:
-            raise web.HTTPMethodNotAllowed(request.method, ["GET", "HEAD"])
-        raise web.HTTPNotFound
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        page = pages.get(request.path)
+        if page is None:
+            response = web.Response(text="not found\n", status=404)
+        elif request.method not in ("GET", "HEAD"):
+            response = web.Response(text="only read\n", status=405, headers={"Allow": "GET, HEAD"})
+        else:
+            response = page(request)
+        response.headers.update(_HEADERS)
+        return response
 
-    for path, page in pages.items():
-        app.router.add_get(path, page, expect_handler=_expect_nothing)
-    app.router.add_route("*", "/{rest:.*}", nothing, expect_handler=_expect_nothing)
-    return app
-
-
-async def _expect_nothing(_: web.Request) -> web.StreamResponse | None:
-    """No body is wanted, so no ``Expect`` is met. The library's own answer quotes the header, which
-    fails where that is no text."""
-    return None
+    return handle
 
 
 class WebServer:
-    """The application, listening. `address` tells the port where the setting left it free (0)."""
+    """The pages, listening. `address` tells the port where the setting left it free (0)."""
 
     def __init__(self, settings: Settings, status: Status, metrics: Exposing = PROCESS) -> None:
         self._settings = settings
-        self._runner = web.AppRunner(
-            make_app(settings, metrics, status),
-            access_log=None,
-            handle_signals=False,
-            keepalive_timeout=15,
-        )
+        self._handler = make_handler(settings, metrics, status)
+        self._runner: web.ServerRunner | None = None
         self.address: tuple[str, int] | None = None
 
     async def start(self) -> None:
         """Listen. Raises OSError when the address is taken."""
+        server = web.Server(self._handler, access_log=None, keepalive_timeout=15)
+        self._runner = web.ServerRunner(server, handle_signals=False)
         await self._runner.setup()
         site = web.TCPSite(
             self._runner, self._settings.http_host, self._settings.http_port, shutdown_timeout=2
@@ -117,7 +112,8 @@ class WebServer:
 
     async def stop(self) -> None:
         """Close the port and what is open on it."""
-        await self._runner.cleanup()
+        if self._runner is not None:
+            await self._runner.cleanup()
 
 
 class _Guard:
@@ -130,7 +126,7 @@ class _Guard:
         further = {name.strip().lower() for name in settings.http_hosts.split(",") if name.strip()}
         self._hosts = {"localhost", "127.0.0.1", "[::1]", settings.http_host.lower()} | further
 
-    def refusal(self, request: web.Request) -> web.Response | None:
+    def refusal(self, request: web.BaseRequest) -> web.Response | None:
         """The answer to somebody who may not, or None."""
         host = request.headers.get("Host", "").lower()
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
@@ -145,15 +141,3 @@ class _Guard:
         return web.Response(
             text="a bearer token is needed\n", status=401, headers={"WWW-Authenticate": "Bearer"}
         )
-
-
-@web.middleware
-async def _armour(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """Put the security headers on every answer, refusals and errors too."""
-    try:
-        response = await handler(request)
-    except web.HTTPException as error:
-        error.headers.update(_HEADERS)
-        raise
-    response.headers.update(_HEADERS)
-    return response

@@ -11,18 +11,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
 from structlog.testing import capture_logs
 
 from streams.activations import ACTIVATIONS_MAX, Activations, read_activations
 from streams.erasure import Entry as LedgerEntry
 from streams.erasure import Ledger
 from streams.fetching import PARTITION_FETCH_BYTES_MAX
-from streams.metrics import TABLE, Metrics
+from streams.metrics import TABLE
 from streams.readback import note_ids
 from streams.settings import load_settings
-from streams.web.server import BODY_BYTES_MAX, make_app
 from tests.limits import DOCUMENT, LIMITS
 from tests.matrix import all_tests
 from tests.unit.harness import NOON
@@ -152,18 +149,3 @@ def test_p9_a_partition_remembers_its_last_rule_books_and_no_more() -> None:
         return [one.digest for one in read_activations(document)]
 
     assert asyncio.run(change()) == [f"d{number}" for number in range(50, ACTIVATIONS_MAX + 50)]
-
-
-def test_p9_a_body_beyond_its_bound_is_refused() -> None:
-    async def ask() -> None:
-        async def read(request: web.Request) -> web.Response:
-            return web.Response(text=str(len(await request.read())))
-
-        app = make_app(load_settings(), Metrics(), lambda: {"ready": True})
-        app.router.add_post("/body", read)
-        async with TestClient(TestServer(app)) as client:
-            for size, status in ((BODY_BYTES_MAX, 200), (BODY_BYTES_MAX + 1, 413)):
-                answer = await client.post("/body", data=b"x" * size)
-                assert answer.status == status
-
-    asyncio.run(ask())
