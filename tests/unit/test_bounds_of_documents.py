@@ -145,12 +145,23 @@ def test_p9_the_event_behind_a_timer_is_kept_with_the_first_entries_of_its_lists
     world.buy("small", ["a", "b"])
     assert lost(world) == Counter()
     big, small = world.customer.armed.events.values()
-    assert [item.sku for item in big.items] == [f"sku-{n:05}" for n in range(100)]
+    kept = range(state.MAX_PAYLOAD_ENTRIES)
+    assert [item.sku for item in big.items] == [f"sku-{n:05}" for n in kept]
     assert [item.sku for item in small.items] == ["a", "b"]
     before = size(world)
     for number in range(state.MAX_TIMERS):
         world.buy(f"big-{number:04}", [f"sku-{n:05}" for n in range(5_000)])
-    assert size(world) < before + state.MAX_TIMERS * 10_000
+    assert size(world) < before + state.MAX_TIMERS * state.MAX_PAYLOAD_ENTRIES * 100
+
+
+def test_an_order_as_large_as_any_of_the_recorded_year_is_kept_whole_behind_its_timer() -> None:
+    world = World(make_book({"id": "w", "on": "purchase.completed", "after": "7d"}))
+    items = [{"sku": f"s{i}", "quantity": 1, "unit_price": 1} for i in range(161)]
+    world.send("purchase.completed", order_id="o", items=items, total=161, currency="JPY")
+    (kept,) = world.customer.armed.events.values()
+    payload = kept if not isinstance(kept, bytes) else msgspec.json.decode(kept)
+    lines = payload["items"] if isinstance(payload, dict) else payload.items
+    assert len(lines) == 161
 
 
 def test_p9_a_profile_keeps_a_hundred_attributes_and_the_beginning_of_long_texts() -> None:
