@@ -8,7 +8,7 @@ every change of the catalogue, lines are applied one by one.
 
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 from zlib import crc32
 
 from streams.history import Line
@@ -28,11 +28,6 @@ Refuse = Callable[[Refused, Line], None]
 Key = tuple[int, int, int, str, int]
 
 
-class _Entry(NamedTuple):
-    line: Line
-    event: Any
-
-
 class Stretches:
     """Gathers lines and applies them stretch by stretch."""
 
@@ -41,7 +36,7 @@ class Stretches:
         self._replay = replay
         self._refuse = refuse
         self._size = 1 if replay.book.learning else size
-        self._entries: list[_Entry] = []
+        self._entries: list[Line] = []
         self._refused: list[tuple[int, Refused, Line]] = []  # place in the stretch
 
     def add(self, line: Line) -> None:
@@ -61,7 +56,7 @@ class Stretches:
             self._replay.fire(line.at_ms)
             self._replay.catalog.apply(event.type, event.subject, event.data)
             return
-        self._entries.append(_Entry(line, event))
+        self._entries.append(line)
         if len(self._entries) >= self._size:
             self.end()
 
@@ -69,12 +64,12 @@ class Stretches:
         """Apply what was gathered."""
         entries = self._entries
         if entries:
-            run = _Run(self._replay, [entry.line.at_ms for entry in entries])
+            run = _Run(self._replay, [line.at_ms for line in entries])
             for customer, places in self._by_customer().items():
                 run.apply(customer, places, entries)
             run.write()
             for place in sorted(run.conflicts):
-                self._refused.append((place, Refused("id_conflict", CONFLICT), entries[place].line))
+                self._refused.append((place, Refused("id_conflict", CONFLICT), entries[place]))
             entries.clear()
         # A line that was refused at the door came before the event at its place.
         for _, refused, line in sorted(self._refused, key=lambda each: each[0]):
@@ -84,9 +79,9 @@ class Stretches:
     def _by_customer(self) -> dict[str, list[int]]:
         """The places of each customer's events; none of those who only have timers due."""
         found: dict[str, list[int]] = {}
-        for place, entry in enumerate(self._entries):
-            found.setdefault(entry.event.subject, []).append(place)
-        while (due := self._replay.next_due(self._entries[-1].line.at_ms)) is not None:
+        for place, line in enumerate(self._entries):
+            found.setdefault(line.event.subject, []).append(place)
+        while (due := self._replay.next_due(self._entries[-1].at_ms)) is not None:
             found.setdefault(due[1].id, [])
         return found
 
@@ -101,15 +96,15 @@ class _Run:
         self._decisions: list[tuple[Key, Decision]] = []
         self._offers: list[tuple[Key, Offer | Withdrawal]] = []
 
-    def apply(self, customer_id: str, places: list[int], entries: list[_Entry]) -> None:
+    def apply(self, customer_id: str, places: list[int], entries: list[Line]) -> None:
         """A customer's events of the stretch, and the timers due until its end."""
         replay = self._replay
         customer = replay.customer(customer_id)
+        book, catalog = replay.book, replay.catalog
         out, before = Step(), -1
         for place in places:
-            line, event = entries[place]
-            checksum = crc32(line.value)
-            step(customer, event, line.at_ms, replay.book, replay.catalog, checksum, out)
+            line = entries[place]
+            step(customer, line.event, line.at_ms, book, catalog, crc32(line.value), out)
             if out.conflict:
                 self.conflicts.append(place)
             if out.decisions:
