@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 #: More of a refused value is not kept; its digest is of the whole.
 VALUE_KEPT_BYTES: Final = 64 * 1024
 #: Stands as the topic of a letter that tells of a timer, which lies on no topic.
 TIMERS: Final = "timers"
+
+
+#: Stands on a record that was sent once more: ``topic/partition/offset`` of the first time.
+REPLAYED_FROM: Final = "replayed_from"
+
+
+def is_replayed(headers: Iterable[tuple[str, bytes | None]] | None) -> bool:
+    """Whether a record with these headers was sent once more."""
+    return any(name == REPLAYED_FROM for name, _ in headers or ())
 
 
 def dead_letter(

@@ -371,7 +371,7 @@ class Partition:
             self._next_due = min([self._next_due, *(ms for ms in due.values() if ms)])
         records = work.records
         records += work.told(self.number, world.ledger)
-        if world.ledger or work.gone:
+        if world.ledger or work.erased:
             work.drop_erased(world.ledger)
         if work.refusals:
             wall_ms = world.clock.wall_ms()
@@ -406,7 +406,7 @@ class Partition:
             self.offsets[topic] = new
         for digest_of, entry in work.left.items():
             world.ledger.keep(digest_of, entry, self.number)
-        for raw_id in work.gone:
+        for raw_id in work.erased:
             work.out.note("erased_dropped", relay.forget(raw_id, self._call))
         if records:
             relay.put(self._call, records, len(outbox))

@@ -22,6 +22,7 @@ from kafka.errors import KafkaError
 
 from streams.clock import wall_ms
 from streams.codec import Door
+from streams.deadletters import REPLAYED_FROM
 from streams.errors import PreconditionError
 from streams.letters import Letter, Wanted, read_letter
 from streams.murmur2 import partition_of
@@ -32,8 +33,6 @@ from triggers.errors import Refused
 from triggers.events import TOPICS, EventType
 from triggers.state import SEEN_MS
 
-#: Stands on a record that was sent once more: ``topic/partition/offset`` of the first time.
-REPLAYED_FROM = "replayed_from"
 _ACK_S = 30
 #: Two topics are merged by timestamps of whole milliseconds: what follows must have a later one.
 _NEXT_MS_S = 0.002

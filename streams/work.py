@@ -9,7 +9,7 @@ from zlib import crc32
 
 import msgspec
 
-from streams.deadletters import dead_letter, summary_letter
+from streams.deadletters import dead_letter, is_replayed, summary_letter
 from streams.erasure import RETURNED, Entry, Ledger, key_text
 from streams.evidence import WORDS, Said, evidence
 from streams.outbox import Outgoing
@@ -52,6 +52,7 @@ class Work:
         self.left: dict[str, Entry] = {}  # news for the ledger of the erased, by digest
         self.said: list[Said] = []  # about consent
         self.gone: set[bytes] = set()  # who is gone at the end of the batch
+        self.erased: dict[bytes, Entry] = {}  # who was erased in it, gone or back since
         self.docs: dict[tuple[bytes, str], bytes] = {}
         self.due: dict[bytes, int | None] = {}  # of the customers whose earliest timer changed
 
@@ -67,6 +68,8 @@ class Work:
         """Note who was erased, or came back, by the event at ``offset``."""
         ledger.note(gone, offset, self.left)
         raw_id = gone.customer.encode()
+        if gone.why != RETURNED:
+            self.erased[raw_id] = Entry(gone.why, gone.at, offset)
         if gone.why == RETURNED:
             self.gone.discard(raw_id)
         else:
@@ -86,6 +89,9 @@ class Work:
 
     def _is_gone(self, one: Refusal, ledger: Ledger) -> bool:
         who = key_text(one.key)
+        erased = self.erased.get(one.key or b"")
+        if erased is not None and erased.covers(one.topic, one.offset, one.timestamp):
+            return True
         if who is None or one.key in self.gone:
             return who is not None
         entry = ledger.of(who)
@@ -142,6 +148,9 @@ def step_by_customer(
         count_late(decoded, places, customer.now.at, out)
         for place in places:
             event, topic, record = decoded[place]
+            if customer.now.gone and is_replayed(record.headers):
+                out.note("erased_dropped")  # a consent from before the erasure brings nobody back
+                continue
             step(customer, event, record.timestamp, book, catalog, crc32(record.value), out)
             if topic == CUSTOMER and event.type in WORDS and not out.conflict:
                 work.said.append(Said(event, record.timestamp, record.offset))

@@ -202,7 +202,9 @@ class _Worker:
             await asyncio.sleep(_TICK_S)
             for number, partition in intake.partitions.items():
                 idle_ms = steady_ms() - max(partition.applied_at, patience.until_ms)
-                if partition.waiting and not partition.blockers() and idle_ms > most_ms:
+                # What waits for Kafka to take the outbox would wait in the next worker, too.
+                held = partition.relay.full or partition.blockers()
+                if partition.waiting and not held and idle_ms > most_ms:
                     raise StalledError(
                         f"partition {number}: {partition.waiting} records wait and nothing was "
                         f"applied for {idle_ms // 1000} s"

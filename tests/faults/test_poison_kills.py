@@ -17,11 +17,11 @@ import redis
 from typer.testing import CliRunner
 
 from streams.cli import app
+from streams.deadletters import REPLAYED_FROM
 from streams.demo import worker_environment
 from streams.embedded import EmbeddedStore, free_port
 from streams.murmur2 import partition_of
 from streams.poison import TRIES
-from streams.resend import REPLAYED_FROM
 from streams.store.keys import partition_keys
 from tests.integration.audit import audit_pipeline
 from tests.integration.pipeline import PARTITIONS, Pipeline, Worker, now_ms

@@ -12,11 +12,10 @@ from kafka import KafkaProducer
 from typer.testing import CliRunner, Result
 
 from streams.cli import app
-from streams.deadletters import dead_letter
+from streams.deadletters import REPLAYED_FROM, dead_letter
 from streams.embedded import EmbeddedKafka
 from streams.erasure import Entry, Ledger
 from streams.murmur2 import partition_of
-from streams.resend import REPLAYED_FROM
 from streams.settings import Settings, load_settings
 from streams.topics import create_topics
 from tests.integration.pipeline import PARTITIONS, now_ms

@@ -324,3 +324,60 @@ def test_s25_an_objection_holds_when_the_partition_changes_hands(server: Embedde
     entry = told(bench).of(ANN)
     assert entry is not None
     assert entry.why == "objected"
+
+
+def test_s24_a_consent_that_is_replayed_from_the_dead_letters_brings_nobody_back(
+    server: EmbeddedStore, raw: redis.Redis
+) -> None:
+    story = Story()
+    story.tell("consent.granted", NOON, channel="*")
+    (first,) = story.log.records["customer", 0]
+    story.tell("customer.erase_requested", NOON + HOUR)
+    place = (("replayed_from", b"customer/0/0"),)
+    story.log.append("customer", first.key, first.value, NOON + 2 * HOUR, headers=place)
+    story.cart(NOON + 3 * HOUR)
+
+    async def body() -> Bench:
+        async with opened(server) as store:
+            bench = Bench(store, book(), story.log, StandingClock())
+            await bench.run(NOON + 30 * DAY)
+            return bench
+
+    bench = run(body())
+    entry = told(bench).of(ANN)
+    assert entry is not None
+    assert entry.gone
+    assert leaks(bench.published) == []
+    assert CANARY.encode() not in everything(raw)
+
+
+def test_s24_an_erasure_and_a_return_in_one_batch_still_call_back_what_waits(
+    server: EmbeddedStore,
+) -> None:
+    story = Story()
+    story.tell("consent.granted", NOON, channel="*")
+    for second in range(1, 6):
+        story.cart(NOON + second * SECOND)
+
+    async def body() -> Bench:
+        async with opened(server) as store:
+            bench = Bench(store, book(), story.log, StandingClock())
+            bench.hold = asyncio.Event()
+            await bench.open(0)
+            # Entry by entry, so that some wait behind the one that the producer has.
+            await bench.round(0, {"customer": 1, "cart": 1}, whole=True)
+            for _ in range(4):
+                await asyncio.sleep(0)
+                await bench.round(0, {"cart": 1}, whole=True)
+            story.tell("customer.erase_requested", NOON + MINUTE)
+            story.tell("consent.granted", NOON + MINUTE + 1, channel="*")
+            story.broken(NOON + MINUTE - 1)
+            await bench.round(0)
+            bench.hold.set()
+            await bench.close(0)
+            return bench
+
+    bench = run(body())
+    decided = [record for record in bench.published if record.topic == "decisions"]
+    assert len(decided) <= 1, "only what the producer had already"
+    assert [record for record in bench.published if record.topic == "dead-letters"] == []
