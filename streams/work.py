@@ -37,6 +37,21 @@ class Refusal(NamedTuple):
     timestamp: int
 
 
+class _Subject(msgspec.Struct, gc=False):
+    subject: str
+
+
+_of_subject = msgspec.json.Decoder(_Subject).decode
+
+
+def _subject(value: bytes | None) -> str | None:
+    """The subject that an event's value names; None where it cannot be told."""
+    try:
+        return _of_subject(value or b"").subject
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 class Work:
     """What one batch gathers before it is applied, under one rule book."""
 
@@ -88,15 +103,19 @@ class Work:
             self.refusals = kept
 
     def _is_gone(self, one: Refusal, ledger: Ledger) -> bool:
-        who = key_text(one.key)
-        erased = self.erased.get(one.key or b"")
+        # Under a wrong key it is the value that says whose event it is.
+        return any(self._left(who, one, ledger) for who in {key_text(one.key), _subject(one.value)})
+
+    def _left(self, who: str | None, one: Refusal, ledger: Ledger) -> bool:
+        if who is None:
+            return False
+        raw_id = who.encode("utf-8", "surrogatepass")
+        erased = self.erased.get(raw_id)
         if erased is not None and erased.covers(one.topic, one.offset, one.timestamp):
             return True
-        if who is None or one.key in self.gone:
-            return who is not None
         entry = ledger.of(who)
-        return entry is not None and (
-            entry.gone or entry.covers(one.topic, one.offset, one.timestamp)
+        return raw_id in self.gone or (
+            entry is not None and (entry.gone or entry.covers(one.topic, one.offset, one.timestamp))
         )
 
     def order(self, records: list[tuple[str, Any]]) -> None:

@@ -381,3 +381,22 @@ def test_s24_an_erasure_and_a_return_in_one_batch_still_call_back_what_waits(
     decided = [record for record in bench.published if record.topic == "decisions"]
     assert len(decided) <= 1, "only what the producer had already"
     assert [record for record in bench.published if record.topic == "dead-letters"] == []
+
+
+@pytest.mark.parametrize("key", [None, b"somebody else"])
+def test_s24_an_event_of_the_erased_under_a_wrong_key_makes_no_letter(
+    server: EmbeddedStore, key: bytes | None
+) -> None:
+    story = Story()
+    story.until_erased()
+    (first, *_) = story.log.records["cart", 0]
+    story.log.append("cart", key, first.value, NOON + 2 * HOUR, partition=0)
+    story.log.append("cart", b"bob", first.value, NOON + 2 * HOUR, partition=0)
+
+    async def body() -> Bench:
+        async with opened(server) as store:
+            bench = Bench(store, book(), story.log, StandingClock())
+            await bench.run(NOON + 30 * DAY)
+            return bench
+
+    assert leaks(run(body()).published) == []
