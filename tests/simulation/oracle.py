@@ -246,11 +246,13 @@ def _outputs(machine: Machine, model: Model) -> Iterator[str]:
         place: (write.record.key, write.record.value, write.record.headers)
         for place, (write, *_) in letters.items()
     }
-    # What was refused of somebody who is gone, or was then, needs no letter.
+    # What was refused of somebody who is gone, or was then, needs no letter: whose it is, the key
+    # says or, under a wrong key, the value.
+    gone = {key for name in model.gone for key in (name.encode(), f'"subject":"{name}"'.encode())}
     wanted = {
         place: letter
         for place, letter in model.letters.items()
-        if place in got or letter[0] is None or letter[0].decode() not in model.gone
+        if place in got or not any(one == letter[0] or one in letter[1] for one in gone)
     }
     yield from _differences("dead letters", got, wanted)
     for number in sorted(model.without_consent):
