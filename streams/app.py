@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from streams.assignor import PartitionAssignor
 from streams.producer import Producer
 from streams.transport import Intake, Transport
 
-__all__ = ["App", "AppSettings", "create_app", "run_app"]
+__all__ = ["STOP_SIGNALS", "App", "AppSettings", "create_app", "run_app", "run_until_told"]
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ REBALANCE_S = 20
 REQUEST_S = 30
 BATCH_BYTES_MAX = 512 * 1024
 STOP_S_MAX = 40.0
+#: By these a process manager or a terminal asks the worker to end.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class AppSettings(Protocol):
@@ -146,6 +148,22 @@ def create_app(settings: AppSettings, intake: Intake, topics: Sequence[str]) -> 
     return app
 
 
+async def run_until_told(work: Coroutine[Any, Any, int]) -> int:
+    """Run what starts a worker and then calls `run_app`; 0 when told to stop before that.
+
+    A worker that is still starting has claimed nothing and holds nothing: it ends at once.
+    """
+    loop = asyncio.get_running_loop()
+    starting = asyncio.ensure_future(work)
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, starting.cancel)
+    try:
+        return await starting
+    except asyncio.CancelledError:
+        log.info("told to stop while starting")
+        return 0
+
+
 async def run_app(app: App, on_ready: Callable[[], Awaitable[None]] | None = None) -> int:
     """Run until SIGTERM, SIGINT or a crash; answer the process's exit code, 0 or 1.
 
@@ -154,7 +172,7 @@ async def run_app(app: App, on_ready: Callable[[], Awaitable[None]] | None = Non
     """
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, asked.set)
     starting = asyncio.ensure_future(_start(app, on_ready))
     stop = asyncio.ensure_future(asked.wait())
@@ -171,7 +189,7 @@ async def run_app(app: App, on_ready: Callable[[], Awaitable[None]] | None = Non
     finally:
         for future in (starting, stop, crash):
             future.cancel()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             loop.remove_signal_handler(number)
 
 

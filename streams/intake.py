@@ -18,7 +18,7 @@ from streams.partition import Partition
 from streams.poison import Care
 from streams.readback import read_back
 from streams.store.calls import Meta, new_token
-from streams.store.errors import StoreError
+from streams.store.errors import Fenced, StoreError
 from streams.storemarks import StoreMarks
 from streams.world import World
 from triggers.events import TOPICS
@@ -68,6 +68,7 @@ class Intake:
         self._partitions: dict[int, Partition] = {}
         self.heard_ms = 0  # when the last fetch was sent that was answered, steady time
         self._tasks: dict[int, list[asyncio.Task[None]]] = {}
+        self._leaving: dict[int, asyncio.Task[None]] = {}
 
     @property
     def partitions(self) -> dict[int, Partition]:
@@ -153,27 +154,46 @@ class Intake:
         self._partitions[number] = partition
         world.owned = len(self._partitions)
         self._tasks[number] = [
-            asyncio.create_task(self._guard(partition.run()), name=f"partition-{number}"),
-            asyncio.create_task(self._guard(relay.run()), name=f"relay-{number}"),
+            asyncio.create_task(self._guard(number, partition.run()), name=f"partition-{number}"),
+            asyncio.create_task(self._guard(number, relay.run()), name=f"relay-{number}"),
         ]
 
-    async def _guard(self, running: Awaitable[None]) -> None:
+    async def _guard(self, number: int, running: Awaitable[None]) -> None:
         """An error in a partition ends the worker: what it holds in memory cannot be trusted."""
         try:
             await running
         except asyncio.CancelledError:
             raise
+        except Fenced as error:
+            if number not in self._leaving:
+                self._world.observer.failed(error.code)
+                await self._crash(error)
+                return
+            # It goes away anyway; what waits here is the other worker's to send.
+            self._tasks[number][-1].cancel()
+            _log_taken(number)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it ends the worker
             if isinstance(error, StoreError):
                 self._world.observer.failed(error.code)
             await self._crash(error)
 
     async def release(self, tps: set[Any]) -> None:
-        """Give partitions up: the batch in hand is finished, buffers are dropped."""
+        """Give partitions up: the batch in hand is finished, buffers are dropped.
+
+        A second call for the same partitions waits for the first: the group may take away what
+        a worker that stops is about to give up.
+        """
         numbers = sorted({tp.partition for tp in tps} & self._partitions.keys())
         for number in numbers:
             self._partitions[number].stop()
-        await asyncio.gather(*(self._finish(number) for number in numbers))
+            if number not in self._leaving:
+                self._leaving[number] = asyncio.create_task(self._finish(number))
+        leaving = [self._leaving[number] for number in numbers]
+        # All of them, also when one fails: nothing may go on behind the caller's back.
+        found = await asyncio.gather(*leaving, return_exceptions=True)
+        for error in found:
+            if isinstance(error, BaseException):
+                raise error
         if numbers:
             log.info("released", partitions=numbers)
 
@@ -188,11 +208,13 @@ class Intake:
                     await partition.care.end()
         except TimeoutError:
             log.warning("released before all was acknowledged", partition=number)
+        except Fenced:
+            _log_taken(number)
         finally:
             deciding.cancel()
             sending.cancel()
             await asyncio.gather(deciding, sending, return_exceptions=True)
-            del self._partitions[number], self._tasks[number]
+            del self._partitions[number], self._tasks[number], self._leaving[number]
             self._world.owned = max(1, len(self._partitions))
             await self._world.store.release(number)
 
@@ -207,6 +229,12 @@ class Intake:
             for topic, offset in partition.offsets.items()
             if offset
         }
+
+
+def _log_taken(number: int) -> None:
+    """A worker that stood still for longer than a session has lost its partitions: that is no
+    error, and what it had not stored was never decided."""
+    log.warning("another worker had claimed it before it was given up", partition=number)
 
 
 async def _either(flushed: Coroutine[Any, Any, None], sending: asyncio.Task[None]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from streams import log as logs
-from streams.app import App, create_app, run_app
+from streams.app import App, create_app, run_app, run_until_told
 from streams.catalog import CatalogReader
 from streams.clock import Clock, steady_ms
 from streams.clockguard import compare_once, make_clock, watch_clock
@@ -59,7 +59,7 @@ def run_worker(settings: Settings) -> int:
     if settings.failpoint:
         arm_from_text(settings.failpoint)
     try:
-        code = asyncio.run(_Worker(settings, settings.rules).run())
+        code = asyncio.run(run_until_told(_Worker(settings, settings.rules).run()))
     except PreconditionError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -134,6 +134,9 @@ class Slot:
     def is_ready(self) -> bool:
         return (self.ready() or {}).get("code") == "200"
 
+    def answers(self) -> bool:
+        return self.ready() is not None
+
     def said(self, text: str) -> int:
         """How often its log holds a text, over all its lives."""
         return self.log.read_text(errors="replace").count(text)
@@ -196,6 +199,8 @@ class Rig(Pipeline):
         """Stop all workers in order."""
         for slot in self.slots:
             if slot.wanted:
+                # One that was started again a moment ago cannot hear a signal before it runs.
+                wait_for("a worker answers", slot.answers)
                 assert slot.end() == 0, slot.log.read_text(errors="replace")[-3000:]
 
     def close(self) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import pytest
 from faust.types import TP
 
-from streams.app import App, create_app
+from streams.app import STOP_SIGNALS, App, create_app, run_until_told
 from streams.assignor import PartitionAssignor, colocation_fault
 from streams.transport import Consumer, Intake, Transport
 
@@ -38,6 +39,22 @@ def with_app(look: Callable[[App], None]) -> None:
         look(create_app(Given(), cast(Intake, None), ["cart", "purchase"]))
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_worker_that_is_told_to_stop_while_it_starts_ends_in_order(number: int) -> None:
+    steps: list[str] = []
+
+    async def starting() -> int:
+        try:
+            os.kill(os.getpid(), number)
+            await asyncio.sleep(30)
+        finally:
+            steps.append("taken apart")
+        return 1
+
+    assert asyncio.run(run_until_told(starting())) == 0
+    assert steps == ["taken apart"]
 
 
 def test_environment_variables_for_faust_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

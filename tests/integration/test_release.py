@@ -1,0 +1,174 @@
+"""Giving partitions up: in order, and when another worker has them already."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+from faust.types import TP
+
+from streams.embedded import EmbeddedStore
+from streams.intake import Intake
+from streams.merge import FetchState
+from streams.store.calls import Batch, new_token
+from tests.integration.bench import Bench, Log
+from tests.integration.stores import opened, run
+from tests.integration.test_floods import BOOK, cart
+from tests.unit.harness import NOON
+from triggers.events import TOPICS
+from triggers.state import SCHEMA
+
+PARTITIONS = 2
+PLACES = {TP(topic, number) for topic in TOPICS for number in range(PARTITIONS)}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
+    with EmbeddedStore(tmp_path_factory.mktemp("store")) as store:
+        yield store
+
+
+class Desk:
+    """An intake on a real store, with what ended it."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.crashes: list[BaseException] = []
+        self.intake = Intake(bench.world, lambda: bench, (), self._crash, self._read)
+
+    async def _crash(self, error: BaseException) -> None:
+        self.crashes.append(error)
+
+    async def _read(
+        self, options: Mapping[str, Any], prefix: str, starts: Mapping[tuple[str, int], int]
+    ) -> dict[int, set[str]]:
+        return {}
+
+    async def begin(self) -> None:
+        """Claim all partitions."""
+        await self.intake.claim(set(PLACES), 1)
+
+    def feed(self) -> None:
+        """Hand the whole log over, and then a round that found nothing more."""
+        records = {TP(*place): list(found) for place, found in self.bench.log.records.items()}
+        ends = {tp: len(records.get(tp, ())) for tp in PLACES}
+        for given in (records, {}):
+            now = self.bench.clock.wall_ms()
+            self.intake.deliver(given, {tp: FetchState(n, n, now) for tp, n in ends.items()})
+
+    def all_applied(self) -> bool:
+        log = self.bench.log.records
+        return all(
+            partition.offsets["cart"] == len(log["cart", number])
+            for number, partition in self.intake.partitions.items()
+        )
+
+
+async def until(ready: Callable[[], bool]) -> None:
+    """The partitions are tasks beside the test."""
+    async with asyncio.timeout(10):
+        while not ready():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def take_away(bench: Bench, number: int) -> None:
+    """What another worker does with a partition whose owner stands still."""
+    await bench.world.store.claim(number, new_token(), 2, PARTITIONS, SCHEMA)
+
+
+def carts() -> Log:
+    log = Log(PARTITIONS)
+    for number in range(8):
+        cart(log, f"c{number}", NOON + number, f"e{number}")
+    return log
+
+
+def test_s6_partitions_that_another_claimed_meanwhile_are_given_up_without_a_crash(
+    server: EmbeddedStore,
+) -> None:
+    async def work() -> None:
+        async with opened(server, "taken") as store:
+            bench = Bench(store, BOOK, carts())
+            desk = Desk(bench)
+            await desk.begin()
+            desk.feed()
+            await until(desk.all_applied)
+            for partition in desk.intake.partitions.values():
+                # So that the release has something to tell the store.
+                partition.relay.done = partition.relay.trimmed + 1
+            await take_away(bench, 0)
+            await desk.intake.release(set(PLACES))
+            assert desk.intake.partitions == {}
+            assert desk.crashes == []
+
+    run(work())
+
+
+def test_s6_a_batch_that_finds_itself_fenced_while_it_is_given_up_ends_nothing_else(
+    server: EmbeddedStore,
+) -> None:
+    async def work() -> None:
+        async with opened(server, "fenced") as store:
+            bench = Bench(store, BOOK, carts())
+            desk = Desk(bench)
+            await desk.begin()
+            under_way, go_on, apply = asyncio.Event(), asyncio.Event(), store.apply
+
+            async def slowly(partition: int, batch: Batch) -> None:
+                under_way.set()
+                await go_on.wait()
+                await apply(partition, batch)
+
+            store.apply = slowly  # type: ignore[method-assign]
+            desk.feed()
+            await under_way.wait()
+            await take_away(bench, 0)
+            release = asyncio.create_task(desk.intake.release(set(PLACES)))
+            await asyncio.sleep(0.01)
+            go_on.set()
+            await release
+            assert desk.crashes == []
+            assert desk.intake.partitions == {}
+            theirs = {record.key for record in bench.log.records["cart", 0]}
+            assert {record.key for record in bench.published}.isdisjoint(theirs)
+            assert (await store.meta(1)).offsets["cart"] == len(bench.log.records["cart", 1])  # type: ignore[union-attr]
+
+    run(work())
+
+
+def test_a_worker_that_is_fenced_while_it_goes_on_ends(server: EmbeddedStore) -> None:
+    async def work() -> None:
+        async with opened(server, "zombie") as store:
+            bench = Bench(store, BOOK, carts())
+            desk = Desk(bench)
+            await desk.begin()
+            await take_away(bench, 0)
+            desk.feed()
+            await until(lambda: bool(desk.crashes))
+            assert type(desk.crashes[0]).__name__ == "Fenced"
+            await desk.intake.release(set(PLACES))
+
+    run(work())
+
+
+def test_partitions_are_given_up_once_though_it_is_asked_twice(server: EmbeddedStore) -> None:
+    """The group takes them away while the worker stops."""
+
+    async def work() -> None:
+        async with opened(server, "twice") as store:
+            bench = Bench(store, BOOK, carts())
+            bench.hold = asyncio.Event()
+            desk = Desk(bench)
+            await desk.begin()
+            desk.feed()
+            await until(desk.all_applied)
+            both = [asyncio.create_task(desk.intake.release(set(PLACES))) for _ in range(2)]
+            await asyncio.sleep(0.05)
+            bench.hold.set()
+            await asyncio.gather(*both)
+            assert desk.intake.partitions == {}
+            assert await store.outbox_size(0) == await store.outbox_size(1) == 0
+
+    run(work())
