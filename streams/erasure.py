@@ -10,13 +10,14 @@ when the store is lost, set back or filled again from the first record.
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 import structlog
 
-from streams.errors import StreamsError
+from streams.clock import TIME_MAX_MS
 from streams.following import Follower
 from streams.outbox import Outgoing
 from streams.topics import ERASED, SHARED
@@ -31,7 +32,9 @@ _LOOK_S = 0.02
 _DIGEST_CHARS = 32
 #: The customer has consented anew after being erased; what lies before the erasure stays dropped.
 RETURNED = "returned"
+_WORDS = frozenset({"erased", "objected", RETURNED})
 _CUSTOMER = "customer"
+_DIGEST = re.compile(f"[0-9a-f]{{{_DIGEST_CHARS}}}").fullmatch
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -54,9 +57,17 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         """Whether a record lies before that event: nothing may come of it any more.
 
         Whoever returned began anew, so what lies before the return does not count either. Equal
-        times: ``customer`` is applied before all other topics.
+        times: ``customer`` is applied before all other topics. The decision time is never behind
+        that of an earlier record; so a record of a lower offset that is later in time lies in a
+        topic that was made anew, where offsets begin again.
         """
-        return offset < self.offset if topic == _CUSTOMER else timestamp_ms < self.at
+        if topic == _CUSTOMER:
+            return offset < self.offset and timestamp_ms <= self.at
+        return timestamp_ms < self.at
+
+    def follows(self, other: "Entry") -> bool:
+        """Whether this word is later than the other, or the same one."""
+        return (self.at, self.offset) >= (other.at, other.offset)
 
 
 _to_json = msgspec.json.Encoder().encode
@@ -92,16 +103,16 @@ class Ledger:
     def take(self, digest: str, entry: Entry) -> None:
         """Learn an entry from the topic; an older one than the known one changes nothing."""
         known = self._told.get(digest)
-        if known is None or entry.offset >= known.offset:
+        if known is None or entry.follows(known):
             self._told[digest] = entry
             own = self._own.get(digest)
-            if own is not None and own[1].offset <= entry.offset:
+            if own is not None and entry.follows(own[1]):
                 del self._own[digest]
 
     def keep(self, digest: str, entry: Entry, partition: int) -> None:
         """Learn what a batch of ``partition`` stored, before the topic tells it."""
         known = self._told.get(digest)
-        if known is None or entry.offset > known.offset:
+        if known is None or not known.follows(entry):
             self._own[digest] = (partition, entry)
 
     def begin(self, partition: int) -> None:
@@ -178,24 +189,47 @@ def read_record(key: bytes | None, value: bytes | None) -> tuple[str, Entry]:
         ValueError: the key is no digest, or the value no entry (msgspec's errors are among them).
     """
     digest = (key or b"").decode("ascii")
-    if len(digest) != _DIGEST_CHARS:
+    if not _DIGEST(digest):
         raise ValueError("the key is no digest")
-    return digest, _from_json(value or b"")
+    entry = _from_json(value or b"")
+    if entry.why not in _WORDS or not 0 <= entry.at <= TIME_MAX_MS or entry.offset < 0:
+        raise ValueError("the value is no entry")
+    return digest, entry
+
+
+def take_told(ledger: Ledger, key: bytes | None, value: bytes | None) -> str:
+    """Let a ledger learn a record of the topic; what is wrong with it, empty when nothing is.
+
+    A tombstone takes nothing back: who is gone returns by consenting, not by somebody's deletion.
+    """
+    try:
+        ledger.take(*read_record(key, value))
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        return "a tombstone" if value is None else str(error)
+    return ""
 
 
 class LedgerReader(Follower):
     """Keeps one :class:`Ledger` equal to the topic."""
 
-    def __init__(self, options: Mapping[str, Any], prefix: str, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        prefix: str,
+        ledger: Ledger,
+        on_refused: Callable[[str, str], None],
+    ) -> None:
+        """``on_refused`` gets the topic and the reason of each record that is no entry."""
         super().__init__(options, prefix + ERASED)
         self._ledger = ledger
+        self._on_refused = on_refused
 
     def apply(self, record: Any) -> None:
-        """Take an entry; a record that is none ends the worker: somebody else wrote there."""
-        try:
-            self._ledger.take(*read_record(record.key, record.value))
-        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
-            raise StreamsError(f"{ERASED}/0/{record.offset}: no entry of the ledger") from error
+        """Take an entry; what is none changes nothing, and somebody must look who wrote it."""
+        why = take_told(self._ledger, record.key, record.value)
+        if why:
+            self._on_refused(ERASED, "bad_data")
+            log.error("no entry of the ledger of the erased", offset=record.offset, detail=why)
 
     async def catch_up(self) -> None:
         """Wait until everything that the topic holds now was applied; for claims."""

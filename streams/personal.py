@@ -19,7 +19,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from streams.clock import wall_ms
-from streams.erasure import Entry, Ledger, read_record
+from streams.erasure import Entry, Ledger, take_told
 from streams.errors import PreconditionError, UsageError
 from streams.murmur2 import partition_of
 from streams.scanning import partitions_of, reader, scan
@@ -94,7 +94,7 @@ def read_ledger(settings: Settings) -> Ledger:
         topic = settings.topic(ERASED)
         partitions_of(consumer, topic)
         for record in scan(consumer, topic, 0):
-            ledger.take(*read_record(record.key, record.value))
+            take_told(ledger, record.key, record.value)
     return ledger
 
 

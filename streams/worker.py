@@ -144,7 +144,7 @@ class _Worker:
             lambda: (world.book, world.clock.now_ms()),
         )
         await learned.read_whole()
-        erased = LedgerReader(options, prefix, world.ledger)
+        erased = LedgerReader(options, prefix, world.ledger, observer.dead_letter)
         await erased.read_whole()
         return [reader, learned, erased], erased
 

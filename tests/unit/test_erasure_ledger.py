@@ -18,6 +18,21 @@ def test_a_digest_depends_on_key_and_prefix_and_never_shows_the_id() -> None:
     assert all(len(digest) == 32 and "ann" not in digest for digest in found)
 
 
+def test_in_a_topic_that_was_made_anew_offsets_say_nothing() -> None:
+    """Its records are later in time, though their offsets begin again."""
+    ledger, digest = Ledger(b"k"), Ledger(b"k").digest("ann")
+    ledger.take(digest, entry(at=100, offset=5_000))
+    assert not entry(at=100, offset=5_000).covers("customer", 3, 101)
+    ledger.keep(digest, entry("returned", at=150, offset=3), 0)
+    assert ledger.of("ann") == entry("returned", at=150, offset=3)
+    ledger.begin(0)
+    ledger.take(digest, entry("returned", at=150, offset=3))
+    assert ledger.of("ann") == entry("returned", at=150, offset=3)
+    ledger.take(digest, entry("erased", at=170, offset=4))
+    ledger.take(digest, entry("returned", at=150, offset=3))  # told once more
+    assert ledger.of("ann") == entry("erased", at=170, offset=4)
+
+
 def test_an_older_entry_that_comes_late_changes_nothing() -> None:
     ledger = Ledger(b"k")
     ledger.take(ledger.digest("ann"), entry("returned", offset=9))
@@ -36,7 +51,7 @@ def test_of_an_erasure_and_a_return_in_one_batch_the_last_word_is_told() -> None
 
 def test_what_lies_before_the_erasure_is_told_by_offset_or_time() -> None:
     one = entry()
-    assert one.covers("customer", 6, 10**9)
+    assert one.covers("customer", 6, 100)
     assert not one.covers("customer", 7, 0)
     assert one.covers("cart", 10**9, 99)
     assert not one.covers("cart", 0, 100)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from streams.catalog import CatalogReader
 from streams.codec import Door
+from streams.erasure import Entry, Ledger, LedgerReader
 from streams.learning import LearnedReader
 from streams.refusals import Unreadable
 from tests.contract.door_samples import AT_MS
@@ -110,6 +111,47 @@ def test_s20_what_no_partition_can_have_told_is_counted_and_left_out(value: byte
 
     asyncio.run(work())
     assert refused == [("learned", "bad_data")]
+
+
+DIGEST = b"0123456789abcdef" * 2
+ENTRY = b'{"why":"erased","at":100,"offset":7}'
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (DIGEST, None),
+        (DIGEST, b""),
+        (DIGEST, b"null"),
+        (DIGEST, b'{"a":' * 100_000),
+        (DIGEST, ENTRY.replace(b"erased", b"forgiven")),
+        (DIGEST, ENTRY.replace(b"100", b"-1")),
+        (DIGEST, ENTRY.replace(b"100", b"9" * 5_000)),
+        (DIGEST, ENTRY.replace(b"7", b"true")),
+        (DIGEST, Unreadable("too_large", "the batch of offsets 3 to 7")),
+        (DIGEST.upper(), ENTRY),
+        (DIGEST[1:], ENTRY),
+        (b"\xff" * 32, ENTRY),
+        (None, ENTRY),
+    ],
+)
+def test_s24_a_record_that_is_no_entry_of_the_erased_changes_nothing_and_stops_nobody(
+    key: bytes | None, value: Any
+) -> None:
+    refused: list[tuple[str, str]] = []
+
+    async def work() -> None:
+        ledger = Ledger(b"k")
+        known = Entry("erased", 50, 3)
+        ledger.take(DIGEST.decode(), known)
+        reader = LedgerReader(OPTIONS, "", ledger, lambda *why: refused.append(why))
+        follow(reader, [record(key, value)])
+        ledger.digest = lambda customer_id: DIGEST.decode()  # type: ignore[method-assign]
+        assert ledger.of("ann") == known
+        assert len(ledger) == 1
+
+    asyncio.run(work())
+    assert refused == [("erased", "bad_data")]
 
 
 @given(
