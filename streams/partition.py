@@ -179,8 +179,7 @@ class Partition:
         """Apply one batch of records and due timers; whether there was anything to do."""
         world, care = self._world, self.care
         careful = care is not None and care.careful
-        records: Records = []
-        due: Due = []
+        records, due = Records(), Due()
         if await self._room():
             most = world.settings.batch_records if care is None else care.most
             records = self._merge.take(most, BATCH_BYTES_MAX)
@@ -257,14 +256,11 @@ class Partition:
         """
         relay = self.relay
         while relay.full and not self._holds:
-            either = [asyncio.create_task(one) for one in (relay.room(), self._wait_for_hold())]
+            either = [asyncio.create_task(one) for one in (relay.room(), self._held.wait())]
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             for one in either:
                 one.cancel()
         return not relay.full
-
-    async def _wait_for_hold(self) -> None:
-        await self._held.wait()
 
     async def _hold(self, customer_id: str, until_ms: int, record: Outgoing) -> None:
         """Keep a late offer with its customer; returns when the store has it."""
@@ -401,7 +397,7 @@ class Partition:
         reach("after_fcall")
         took_s = time.perf_counter() - started
         if trim_to is not None:
-            relay.trimmed = trim_to
+            relay.trimmed = max(relay.trimmed, trim_to)
         for topic, (_, new) in batch.offsets.items():
             self.offsets[topic] = new
         for digest_of, entry in work.left.items():
@@ -418,13 +414,17 @@ class Partition:
         self._cache.weigh_written(work.docs)
         self._cache.make_room(world.cache_share, world.cache_share_bytes)
 
-    async def trim(self) -> None:
-        """Tell the store what is acknowledged, when no batch is there to carry it."""
-        relay = self.relay
-        if self._held_by > relay.done > relay.trimmed:
-            await self._commit(Work(self._world.book))  # it notices when the store lost the hold
-        elif relay.done > relay.trimmed:
-            done = relay.done
+    async def trim(self, beside: bool = False) -> None:
+        """Tell the store what is acknowledged, when no batch is there to carry it.
+
+        ``beside``: while a batch is perhaps on its way, which a second call must not overtake.
+        """
+        relay, done = self.relay, self.relay.done
+        if done <= relay.trimmed:
+            return
+        if self._held_by <= done:
             reach("before_trim")
             await self._world.store.trim(self.number, self._token, done, dict(relay.offsets))
-            relay.trimmed = done
+            relay.trimmed = max(relay.trimmed, done)
+        elif not beside:
+            await self._commit(Work(self._world.book))  # it notices when the store lost the hold

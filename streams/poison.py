@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol
 import msgspec
 import structlog
 
-from streams.store.errors import StoreError
+from streams.store.errors import Fenced, StoreError
 from triggers.errors import StateError
 from triggers.state import MAX_TIMERS
 
@@ -38,6 +38,10 @@ Due = list[tuple[str, int]]
 
 class Ward(Protocol):
     """What a partition does for this module."""
+
+    async def room(self) -> None:
+        """Wait until the outbox takes an entry."""
+        ...
 
     async def attempt(self, records: Records, due: Due, one_timer: bool = False) -> str:
         """Apply as a batch; empty when that worked, else what was raised: nothing is stored then,
@@ -223,7 +227,7 @@ class Care:
         await self._turns.acquire()
         try:
             await self._apply(ward, records, due)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, Fenced):  # it is not ours any more
             self._turns.release()
             raise
         # After an error the worker ends, and nobody else may take something in hand meanwhile.
@@ -231,7 +235,7 @@ class Care:
 
     async def _apply(self, ward: Ward, records: Records, due: Due) -> None:
         if self._size > 1:
-            await self._name("stretch")
+            await self._name(ward, "stretch")
             if await ward.attempt(records, due):
                 await apply_apart(ward, records, due)
         else:
@@ -258,11 +262,11 @@ class Care:
         if self._killed(name):
             await ward.give_up(topic, record, f"the worker died {TRIES} times with it in hand")
             return
-        await self._name(name)
+        await self._name(ward, name)
         due = await ward.due_before(topic, record)
         if due:
             await self._singly(ward, due)
-            await self._name(name)
+            await self._name(ward, name)
         if await ward.attempt([(topic, record)], []):
             await apply_apart(ward, [(topic, record)], [])
 
@@ -277,7 +281,7 @@ class Care:
                     error = f"the worker died {TRIES} times with it in hand"
                     await ward.set_aside(customer_id, horizon_ms, error)
                     continue
-                await self._name(name)
+                await self._name(ward, name)
                 if await ward.attempt([], [(customer_id, horizon_ms)], one_timer=True):
                     await apply_apart(ward, [], [(customer_id, horizon_ms)])
             await ward.attempt([], [(customer_id, horizon_ms)])  # what was held until now
@@ -285,7 +289,9 @@ class Care:
     def _killed(self, name: str) -> bool:
         return self._begin.at == name and self._begin.tries >= TRIES
 
-    async def _name(self, name: str) -> None:
+    async def _name(self, ward: Ward, name: str) -> None:
+        # A death while we wait for Kafka must accuse nothing that was not touched.
+        await ward.room()
         tries = self._begin.tries if name == self._begin.at else 0
         trial = Trial(self._begin.epoch, self._size, tries, name, hand=True)
         await self._store.set_trial(self._number, _pack(trial))

@@ -36,8 +36,8 @@ class Positions(Protocol):
 class Trimming(Protocol):
     """A partition, as far as this module goes."""
 
-    async def trim(self) -> None:
-        """Tell the store what is acknowledged."""
+    async def trim(self, beside: bool = False) -> None:
+        """Tell the store what is acknowledged, ``beside`` a batch that is on its way."""
         ...
 
 
@@ -65,7 +65,7 @@ async def trim_while_full(
             continue
         for partition in list(partitions()):
             try:
-                await partition.trim()
+                await partition.trim(beside=True)
             except StoreError as error:
                 if not passes(error):
                     raise

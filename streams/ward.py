@@ -38,18 +38,19 @@ class PartitionWard:
         a batch; ``find`` gives a customer; ``commit`` stores what was worked out."""
         self._number = number
         self._world = world
-        self._room = room
+        self._has_room = room
         self._once = once
         self._find = find
         self._commit = commit
 
-    async def _make_room(self) -> None:
-        while not await self._room():
+    async def room(self) -> None:
+        """Wait until the outbox takes an entry; what is to be held is stored meanwhile."""
+        while not await self._has_room():
             await self._once([], [], False)
 
     async def attempt(self, records: Records, due: Due, one_timer: bool = False) -> str:
         """Apply as a batch; what was raised when it was not applied."""
-        await self._make_room()
+        await self.room()
         return await self._once(records, due, one_timer)
 
     async def due_before(self, topic: str, record: Any) -> Due:
@@ -80,7 +81,7 @@ class PartitionWard:
         """Let the record become a dead letter, ``crashed``; its offset moves with it."""
         place = f"{topic}/{self._number}/{record.offset}"
         log.error("record given up", place=place, error=error)
-        await self._make_room()
+        await self.room()
         work = Work(self._world.book)
         work.offsets[topic] = record.offset + 1
         work.refuse(topic, record, "crashed", error)
@@ -88,7 +89,7 @@ class PartitionWard:
 
     async def set_aside(self, customer_id: str, horizon_ms: int, error: str) -> None:
         """Let the customer's next due timer become a dead letter."""
-        await self._make_room()
+        await self.room()
         customer = await self._find(customer_id)
         timer = set_aside(customer, horizon_ms)
         if timer is None:

@@ -17,6 +17,7 @@ from streams.letters import read_letter
 from streams.murmur2 import partition_of
 from streams.poison import STRETCH, TRIES, Care, Trial, next_trial
 from streams.store import Store
+from streams.store.calls import Batch
 from streams.store.errors import StoreUnavailable
 from tests.integration.bench import Bench, Log, Outcome, Record, model
 from tests.integration.stores import empty, opened, run
@@ -336,6 +337,95 @@ def test_deaths_that_have_nothing_to_do_with_a_record_give_up_nothing(
                 await bench.round(number, {"cart": chance.randrange(30), "customer": 1})
                 # No close, no end: it is gone.
             assert outcome.refused == {}
+
+    run(work())
+
+
+class Ward:
+    """Nothing but the order of what is asked of it; every record has a timer before it."""
+
+    def __init__(self, said: list[str]) -> None:
+        self.said = said
+        self.timers = 0
+
+    async def room(self) -> None:
+        self.said.append("room")
+
+    async def attempt(self, records: Any, due: Any, one_timer: bool = False) -> str:
+        self.said.append("attempt")
+        return ""
+
+    async def due_before(self, topic: str, record: Any) -> Any:
+        self.timers = 2
+        return [("ann", NOON)]
+
+    async def first_due(self, customer_id: str, horizon_ms: int) -> int:
+        self.timers -= 1
+        return max(0, self.timers)
+
+    async def give_up(self, topic: str, record: Any, error: str) -> None: ...
+    async def set_aside(self, customer_id: str, horizon_ms: int, error: str) -> None: ...
+
+
+@pytest.mark.parametrize(("before", "names"), [(0, 1), (1, 3)], ids=["stretches", "records"])
+def test_nothing_is_accused_of_a_death_while_the_outbox_was_full(before: int, names: int) -> None:
+    """A timer's entry may fill it just before the record; what waits is in no hand."""
+    said: list[str] = []
+
+    class Trials:
+        async def trial(self, partition: int) -> bytes | None:
+            return b'[6,%d,0,"",true]' % before
+
+        async def set_trial(self, partition: int, trial: bytes | None) -> None:
+            named = json.loads(trial or b"null")
+            said.append("named" if named and named[3] else "not named")
+
+    async def work() -> None:
+        care = await Care.begin(Trials(), 0, 7, 2_000, asyncio.Lock())
+        said.clear()
+        record: Any = Record(5, NOON, b"ann", b"{}")
+        await care.apply(Ward(said), [("cart", record)], [])
+
+    run(work())
+    assert said.count("named") == names
+    assert all(said[at - 1] == "room" for at, what in enumerate(said) if what == "named")
+
+
+def test_what_is_trimmed_beside_a_batch_on_its_way_does_not_overtake_it(
+    server: EmbeddedStore,
+) -> None:
+    async def work() -> None:
+        log = one_customer(6)
+        number = partition_of(b"c1", PARTITIONS)
+        async with opened(server) as store:
+            bench = Bench(store, book(), log, batch_records=2)
+            partition = await bench.open(number)
+            await bench.round(number, {"cart": 4, "customer": 1})
+            await partition.relay.flush()
+            go_on, apply, calls = asyncio.Event(), store.apply, []
+
+            async def slowly(partition: int, batch: Batch) -> None:
+                calls.append(batch.number)
+                await go_on.wait()
+                await apply(partition, batch)
+
+            store.apply = slowly  # type: ignore[method-assign]
+            applying = asyncio.create_task(bench.round(number))
+            async with asyncio.timeout(10):
+                while not calls:  # noqa: ASYNC110 - another task applies
+                    await asyncio.sleep(0.005)
+            held_by = partition._held_by  # as if the batch before had stored an offer that is late
+            partition._held_by = partition.relay.done + 1
+            await partition.trim(beside=True)
+            assert len(calls) == 1
+            partition._held_by = held_by
+            partition.relay.trimmed = 0
+            assert await store.outbox_size(number) > 0
+            await partition.trim(beside=True)
+            assert await store.outbox_size(number) == 0
+            go_on.set()
+            await applying
+            await bench.close(number)
 
     run(work())
 

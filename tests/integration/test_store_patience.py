@@ -57,7 +57,8 @@ def test_s7_without_memory_a_batch_waits_the_outbox_is_trimmed_and_work_goes_on_
             meta = await claimed(store)
 
             class Acknowledged:
-                async def trim(self) -> None:
+                async def trim(self, beside: bool = False) -> None:
+                    assert beside
                     await store.trim(P, meta.token, 1, {"offers": 1})
 
             await store.apply(P, first(meta))
