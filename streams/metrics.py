@@ -37,6 +37,7 @@ TABLE: tuple[Metric, ...] = (
     Metric("events_repeated", "counter", "resends dropped: same source, id and body"),
     Metric("erased_known", "gauge", "customers of whom only a digest is known"),
     Metric("erased_dropped", "counter", "records dropped because their customer was erased"),
+    Metric("customers_forgotten", "counter", "customers dropped: nothing happened for too long"),
     Metric("events_late", "counter", "events applied so long after they happened", ("by",)),
     Metric(
         "bounds_reached", "counter", "oldest entries forgotten: a list was at its bound", ("list",)

@@ -26,6 +26,7 @@ _NOTES = {
     "repeated": "events_repeated",
     "hot_key": "hot_keys",
     "erased_dropped": "erased_dropped",
+    "customer_forgotten": "customers_forgotten",
     "offer_repeated": "events_repeated",
     "rule_paused": "rules_paused",
     "bundle_out_of_bounds": "candidates_out_of_bounds",

@@ -16,6 +16,7 @@ from streams.learning import Learner
 from streams.merge import FetchState, Merge
 from streams.outbox import Outgoing, Relay, pack
 from streams.poison import Care, Due, Records, apply_apart, is_poison, told
+from streams.retention import Sweeper, TimerBudget
 from streams.sending import LateCheck, hold, take_held
 from streams.store.calls import Batch, Meta
 from streams.traffic import Traffic
@@ -77,14 +78,14 @@ class Partition:
             self._hold,
             world.observer.expired,
         )
-        self._budget = world.settings.timers_per_second
-        self._budget_s = 0
+        self._budget = TimerBudget(world.settings.timers_per_second)
         self._begun = world.clock.latest_ms(), world.clock.wall_ms()
         self.applied_at = world.clock.wall_ms()  # machine clock of the last applied batch
         self.pending_timers = 0  # customers, as of the last look
         self._looked_at = 0
         self.care: Care | None = None  # None: nothing is known of the owner before
         self._ward = PartitionWard(number, world, self._room, self._once, self._find, self._commit)
+        self._sweeper = Sweeper(number, world, self._find, self._commit)
         self._letters = LetterRate(world.settings.dead_letters_per_second)
         self.ended = False  # :meth:`run` came to its end, with all in hand applied
 
@@ -179,6 +180,8 @@ class Partition:
         """Apply one batch of records and due timers; whether there was anything to do."""
         world, care = self._world, self.care
         careful = care is not None and care.careful
+        if not careful:
+            await self._sweeper.turn()
         records, due = Records(), Due()
         if await self._room():
             most = world.settings.batch_records if care is None else care.most
@@ -327,20 +330,13 @@ class Partition:
         horizon = min(now, self._merge.read_up_to(world.clock.at, TIMER_MARGIN_MS))
         if self._next_due is None:
             self._next_due = await world.store.next_due(self.number) or _NEVER
-        if self._next_due > horizon or not self._may_fire():
+        most = min(TIMERS_PER_BATCH, self._budget.at(world.clock.wall_ms()))
+        if self._next_due > horizon or most <= 0:
             return []
-        found = await world.store.due(self.number, horizon, min(TIMERS_PER_BATCH, self._budget))
-        self._budget -= len(found)
+        found = await world.store.due(self.number, horizon, most)
+        self._budget.left -= len(found)
         self._next_due = None
         return [(raw.decode(), horizon) for raw, _ in found]
-
-    def _may_fire(self) -> bool:
-        """Whether this second's share of due timers is not used up (events go on meanwhile)."""
-        second = self._world.clock.wall_ms() // 1000
-        if second != self._budget_s:
-            self._budget_s = second
-            self._budget = self._world.settings.timers_per_second
-        return self._budget > 0
 
     async def _fire(self, due: Due, work: Work, one_timer: bool) -> None:
         world = self._world

@@ -18,6 +18,7 @@ from streams import (
     outbox,
     partition,
     readback,
+    retention,
     traffic,
     unpacking,
 )
@@ -29,7 +30,8 @@ from streams.rulefiles import FILES_MAX, FOLDER_BYTES_MAX
 from streams.settings import Settings
 from triggers import catalog, learned, state
 from triggers.events import TOPICS
-from triggers.rules import HORIZON_DAYS_MAX
+from triggers.forgetting import MARGIN_MS
+from triggers.rules import FORGET_DAYS, HORIZON_DAYS_MAX
 from triggers.sizes import TEXT_CHARS_MAX
 from triggers.timers import HORIZON_MS_MAX
 
@@ -104,6 +106,18 @@ LIMITS: Final = (
             "test_s27_one_customers_events_leave_a_document_of_bounded_size_and_equal_speed",
             "test_p9_a_list_at_its_bound_forgets_and_counts",
             "test_p9_thirty_days_of_constant_traffic_end_flat",
+        ),
+    ),
+    Limit(
+        "customers",
+        "whoever comes by once",
+        f"idle for {FORGET_DAYS} days by default (`forget_after`, `forget_visitors_after`), "
+        f"and {MARGIN_MS // _DAY_MS} more for events that are late",
+        f"{retention.PAGE} a second and partition are looked at; who is idle is dropped",
+        ("customers_forgotten",),
+        (
+            "test_p10_whoever_was_idle_for_the_span_is_dropped_and_all_others_stay",
+            "test_p7_answers_do_not_depend_on_when_the_store_drops_whom",
         ),
     ),
     Limit(

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from triggers.bounds import Allowed
-from triggers.durations import DailyWindow, Duration
+from triggers.durations import DAY_MS, DailyWindow, Duration
 from triggers.events import CUSTOMER, EVENT_TYPES, EventType
 from triggers.extras import NONE as NO_EXTRAS
 from triggers.extras import Extras
@@ -207,6 +207,7 @@ class Book:
     says of a book without faults. ``sales_wait`` names the rules whose pending timers hold sales
     back, ``sales_wait_for`` the events that arm them. ``looks_at_owned`` are the events that change
     what a customer owns, where a rule that answers at once passes over what they owned before.
+    ``forget_ms`` is how long nothing may happen with a customer until they are forgotten.
     """
 
     name: str
@@ -234,6 +235,8 @@ class Book:
     sales_wait: frozenset[str] = frozenset()
     sales_wait_for: frozenset[str] = frozenset()
     looks_at_owned: frozenset[str] = frozenset()
+    forget_ms: int = 400 * DAY_MS
+    forget_visitors_ms: int = 400 * DAY_MS
 
 
 def make_book(

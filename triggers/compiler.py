@@ -20,6 +20,7 @@ from triggers.durations import parse_duration
 from triggers.events import EVENT_TYPES
 from triggers.extraskeys import allowed_of, check_message, compile_extras
 from triggers.feedbackkeys import cool_off_of, sales_wait_of, with_own_lines
+from triggers.forgetting import forget_spans_of
 from triggers.gatecompiler import GateCompiler, holdout_of, merged
 from triggers.gatekeys import Gate, Holdout
 from triggers.gates import binding
@@ -98,9 +99,10 @@ class _Compiler:
             seen.add(model.id)
             rules.append(self._rule(model, ("rules", place)))
             self._lint(model, ("rules", place))
+        limits = tuple(limit_of(limit) for limit in book.limits)
+        forget_ms, forget_visitors_ms = forget_spans_of(book, rules, limits, self._add)
         if self._faults:
             return self._faults
-        limits = tuple(limit_of(limit) for limit in book.limits)
         quiet = None if book.quiet_hours is None else quiet_of(book.quiet_hours)
         made = compiled.make_book(
             book.name,
@@ -120,6 +122,8 @@ class _Compiler:
             segments=self._scopes.segments,
             allowed=allowed_of(book.allow),
             warnings=tuple(self._warnings),
+            forget_ms=forget_ms,
+            forget_visitors_ms=forget_visitors_ms,
         )
 
     def faults_beside(self, known: list[Fault]) -> list[Fault]:

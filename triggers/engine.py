@@ -5,7 +5,7 @@ history and in simulated time.
 
 The order inside one event, each step seeing what the ones before it left:
 
-1. timers of this customer due at or before the event fire;
+1. timers of this customer due at or before the event fire; who was idle for too long is new;
 2. a repeated event is dropped, another body under a known id is refused;
 3. the event changes the document; feedback that has no effect gets no answer from rules;
 4. it cancels timers (``unless``), withdraws open offers (``withdraw_on``);
@@ -23,6 +23,7 @@ from triggers.decisions import Decision, Trigger, Withdrawal
 from triggers.events import Event
 from triggers.facts import APPLIERS, ZONED
 from triggers.feedback import HEARD, WITHDRAWN, close
+from triggers.forgetting import forget_idle
 from triggers.gatekeys import SESSION_MS
 from triggers.ids import offer_id
 from triggers.judgement import Gone, Occurrence, Step, answer, arbitrate, clear, occur
@@ -58,6 +59,9 @@ def step(
         if timer.due_ms <= at:
             advance(customer, at, book, catalog, out)
             break
+    if at - now.at > book.forget_visitors_ms and forget_idle(customer, at, book):
+        out.note("customer_forgotten")
+        now = customer.now
     kind, data = event.type, event.data
     if now.gone and kind != _CONSENTS_BACK:
         out.note(now.gone)
@@ -75,15 +79,7 @@ def step(
         _return(customer, at, out)
     timed = book.timed.get(kind)  # None: no rule listens to such events
     before = None if timed is None else _before(customer, event, book)
-    for teach in book.learning.get(kind, ()):
-        out.learnt += teach(customer, data, at, catalog)
-    applier = APPLIERS.get(kind)
-    if applier is not None:
-        applier(customer, data, at, catalog)
-    elif kind in ZONED:
-        ZONED[kind](customer, data, at, book.timezone)
-    hear = HEARD.get(kind)
-    answered = hear is None or hear(customer, data, at, out.note)
+    answered = _change(customer, event, at, book, catalog, out)
     if at - now.seen_at >= SESSION_MS:
         now.session_at = at
     now.at = now.seen_at = at
@@ -95,6 +91,22 @@ def step(
     if timed is not None and before is not None and answered:
         _answer(event, Context(data, kind, customer, at, book, catalog), before, out)
     return out
+
+
+def _change(
+    customer: Customer, event: Event, at: int, book: Book, catalog: Catalog, out: Step
+) -> bool:
+    """Let the event teach and change the document; whether rules may answer it."""
+    kind, data = event.type, event.data
+    for teach in book.learning.get(kind, ()):
+        out.learnt += teach(customer, data, at, catalog)
+    applier = APPLIERS.get(kind)
+    if applier is not None:
+        applier(customer, data, at, catalog)
+    elif kind in ZONED:
+        ZONED[kind](customer, data, at, book.timezone)
+    hear = HEARD.get(kind)
+    return hear is None or hear(customer, data, at, out.note)
 
 
 def _before(customer: Customer, event: Event, book: Book) -> Before:

@@ -11,6 +11,8 @@ from triggers.durations import parse_duration
 from triggers.fields import FeedbackReason
 
 HORIZON_DAYS_MAX = 400
+#: Who was idle for longer is forgotten, unless the book says otherwise.
+FORGET_DAYS = 400
 
 RuleId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,64}$")]
 Channel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}$")]
@@ -204,6 +206,8 @@ class BookModel(_Model):
     holdout: HoldoutModel | None = None
     cool_off: CoolOffModel | None = None
     allow: list[AllowModel] = []
+    forget_after: str = f"{FORGET_DAYS}d"
+    forget_visitors_after: str | None = None
 
     _cool_off = field_validator("cool_off", mode="before")(_cooling)
 
@@ -211,6 +215,13 @@ class BookModel(_Model):
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return [value] if isinstance(value, dict) else value
+
+    @field_validator("forget_after", "forget_visitors_after")
+    @classmethod
+    def _is_duration(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_duration(value)
+        return value
 
 
 class BeforeModel(_Spans):

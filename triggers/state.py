@@ -263,6 +263,7 @@ _STRUCTS = frozenset({"armed", "history", "offers"})
 _FRESH = {name: (list if name == "held" else kind) for name, (_, kind) in PARTS.items()}
 _FRESH |= {"orders": dict, "owned": dict, "marks": dict, "bars": dict, "usage": dict}
 _EMPTY_STRUCTS = {name: _FRESH[name]() for name in _STRUCTS}
+_NOBODY = Now()
 _unpack_lines = msgspec.msgpack.Decoder(list[Line]).decode
 
 
@@ -383,7 +384,8 @@ class Customer:
         self._parts["now"] = self.now
 
     def wipe(self, gone: str, at_ms: int) -> None:
-        """Forget everything but that the customer is ``gone`` (erased or objected)."""
+        """Forget everything but that the customer is ``gone`` (erased or objected); with ``""`` and
+        0 also that they were ever known."""
         for name in PARTS:
             if name != "now":
                 self.replace(name, _FRESH[name]())
@@ -394,8 +396,8 @@ class Customer:
     def take_changes(self) -> list[tuple[str, bytes]]:
         """Letters and packed bytes of the changed parts; empty bytes delete a part.
 
-        Of who is ``gone`` nothing is left, since a part lies under the customer's id: that they
-        are gone is for the owner to remember without it.
+        Of who is ``gone`` or forgotten nothing is left, since a part lies under the customer's
+        id: that they are gone is for the owner to remember without it.
         """
         changes = []
         for name in sorted(self._changed):
@@ -404,7 +406,7 @@ class Customer:
             if name == "armed":
                 value.pack()
             if name == "now":
-                kept = not value.gone
+                kept = not value.gone and value != _NOBODY
             else:
                 kept = value != _EMPTY_STRUCTS[name] if name in _STRUCTS else bool(value)
             changes.append((letter, _encode(value) if kept else b""))

@@ -253,6 +253,20 @@ class Store:
                 loaded[customer] = {part: value for part, value in found if value is not None}
         return loaded
 
+    async def page(
+        self, partition: int, bucket: int, letter: str, cursor: int, count: int
+    ) -> tuple[int, list[tuple[bytes, bytes]]]:
+        """Some customers of a bucket with one of their parts, and where to go on, 0 at its end.
+
+        As with Redis's ``HSCAN``: whoever is there from the first page to the last is told at
+        least once, and ``count`` is what a page costs, not what it holds.
+        """
+        key = self.keys(partition).customers[bucket]
+        command = ("HSCAN", key, cursor, "MATCH", f"{letter}*", "COUNT", count)
+        further, flat = await self._link(partition).call(command, again=True)
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        return int(further), [(field[1:], value) for field, value in pairs]
+
     async def due(self, partition: int, up_to_ms: int, limit: int) -> list[tuple[bytes, int]]:
         """At most ``limit`` customers with a timer due at or before a time, earliest first."""
         command = ("ZRANGE", self.keys(partition).due, "-inf", up_to_ms, "BYSCORE")

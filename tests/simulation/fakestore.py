@@ -13,6 +13,7 @@ from typing import Any
 
 from streams.store.calls import NUMBER_MAX, Batch, Meta
 from streams.store.errors import error_for
+from streams.store.keys import bucket_of
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
 _FIELDS_MAX = 2000
@@ -204,6 +205,17 @@ class FakeStore:
             customer: {part: docs[customer, part] for part in parts if (customer, part) in docs}
             for customer in customers
         }
+
+    def page(
+        self, partition: int, bucket: int, letter: str, cursor: int, count: int
+    ) -> tuple[int, list[tuple[bytes, bytes]]]:
+        """As ``Store.page``, in one page."""
+        docs = self.held(partition).docs.items()
+        return 0, [
+            (customer, value)
+            for (customer, part), value in docs
+            if part == letter and bucket_of(customer) == bucket
+        ]
 
     def due(self, partition: int, up_to_ms: int, limit: int) -> list[tuple[bytes, int]]:
         """As ``Store.due``."""

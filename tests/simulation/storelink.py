@@ -133,6 +133,13 @@ class StoreLink(Store):
         state, wanted = self._server.state, list(customers)
         return await self._look("load", partition, lambda: state.load(partition, wanted, parts))
 
+    async def page(
+        self, partition: int, bucket: int, letter: str, cursor: int, count: int
+    ) -> tuple[int, list[tuple[bytes, bytes]]]:
+        """As ``Store.page``."""
+        state, asked = self._server.state, (partition, bucket, letter, cursor, count)
+        return await self._look("page", partition, lambda: state.page(*asked))
+
     async def due(self, partition: int, up_to_ms: int, limit: int) -> list[tuple[bytes, int]]:
         """As ``Store.due``."""
         state = self._server.state

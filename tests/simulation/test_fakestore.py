@@ -12,6 +12,7 @@ import pytest
 from streams.embedded import EmbeddedStore
 from streams.store import Batch, Store, StoreError
 from streams.store.calls import NUMBER_MAX
+from streams.store.keys import BUCKETS
 from tests.simulation.fakestore import FakeStore
 
 CUSTOMERS = [b"a", b"b", b"{p1}", b"\x00", "顧客".encode(), b"n"]
@@ -136,7 +137,16 @@ async def everything(store: Store, partition: int) -> tuple[Any, ...]:
         await store.load(partition, CUSTOMERS, PARTS),
         await store.due(partition, NUMBER_MAX, 99),
         await store.outbox(partition),
+        [sorted(await pages(store, partition, bucket)) for bucket in range(BUCKETS)],
     )
+
+
+async def pages(store: Store, partition: int, bucket: int) -> list[tuple[bytes, bytes]]:
+    cursor, found = await store.page(partition, bucket, PARTS[0], 0, 1)
+    while cursor:
+        cursor, page = await store.page(partition, bucket, PARTS[0], cursor, 1)
+        found += page
+    return found
 
 
 def all_of(fake: FakeStore, partition: int) -> tuple[Any, ...]:
@@ -145,6 +155,7 @@ def all_of(fake: FakeStore, partition: int) -> tuple[Any, ...]:
         fake.load(partition, CUSTOMERS, PARTS),
         fake.due(partition, NUMBER_MAX, 99),
         fake.outbox(partition),
+        [sorted(fake.page(partition, bucket, PARTS[0], 0, 1)[1]) for bucket in range(BUCKETS)],
     )
 
 
