@@ -85,7 +85,7 @@ def carts() -> Log:
     return log
 
 
-def test_s6_partitions_that_another_claimed_meanwhile_are_given_up_without_a_crash(
+def test_s2_partitions_that_another_claimed_meanwhile_are_given_up_without_a_crash(
     server: EmbeddedStore,
 ) -> None:
     async def work() -> None:
@@ -106,7 +106,7 @@ def test_s6_partitions_that_another_claimed_meanwhile_are_given_up_without_a_cra
     run(work())
 
 
-def test_s6_a_batch_that_finds_itself_fenced_while_it_is_given_up_ends_nothing_else(
+def test_s2_a_batch_that_finds_itself_fenced_while_it_is_given_up_ends_nothing_else(
     server: EmbeddedStore,
 ) -> None:
     async def work() -> None:
