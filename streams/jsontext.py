@@ -32,6 +32,7 @@ _SCALAR: Final = re.compile(
 _SPACE: Final = re.compile(r"[ \t\n\r]+")
 # Symbols of the shortened text: control characters, which no JSON text holds outside of strings.
 _S, _V, _K = "\x01", "\x02", "\x03"
+_RUNS: Final = re.compile(r"\[+|\{+|\]+|\}+|,+|;+")
 _OPENED_BY: Final = {"]": "[", ",": "[", "}": "{", ";": "{"}
 _BAD_PAIR: Final = re.compile(
     rf"[^{_S}{_V}{_K}\[\]{{}},]"
@@ -62,9 +63,13 @@ def too_deep(value: bytes, depth_max: int = DEPTH_MAX) -> bool:
     """
     bare = _STRING.sub(b"", value) if _BACKSLASH in value else b"".join(value.split(b'"')[::2])
     brackets = bare.translate(_ONE_KIND, _NOT_BRACKETS)
+    surely = b"{" * (depth_max + 1)
     for _ in range(depth_max):
         if not brackets:
             return False
+        # Where each pass would take one leaf of a long chain, this sees the chain.
+        if surely in brackets:
+            return True
         brackets = brackets.replace(b"{}", b"")
     return brackets != b""
 
@@ -89,15 +94,27 @@ def _brackets_fit(short: str) -> bool:
     """Brackets pair up, and keys stand in objects only; neighbours were looked at before."""
     for symbol, instead in ((f",{_K}", ";"), (_K, ""), (_S, ""), (_V, "")):
         short = short.replace(symbol, instead)
-    open_: list[str] = []
-    for symbol in short:
+    kinds, depths = ["?"], [0]  # what is open, outermost first, equal ones beside each other as one
+    for run in _RUNS.findall(short):
+        symbol = run[0]
         if symbol in "[{":
-            open_.append(symbol)
-        elif not open_ or open_[-1] != _OPENED_BY[symbol]:
+            if symbol == kinds[-1]:
+                depths[-1] += len(run)
+            else:
+                kinds.append(symbol)
+                depths.append(len(run))
+        elif kinds[-1] != _OPENED_BY[symbol]:
             return False
         elif symbol in "]}":
-            open_.pop()
-    return not open_
+            left = depths[-1] - len(run)
+            if left > 0:
+                depths[-1] = left
+            elif left < 0:
+                return False  # equal ones lie together: the next is of the other kind
+            else:
+                kinds.pop()
+                depths.pop()
+    return len(kinds) == 1
 
 
 def loads(text: str) -> object:
