@@ -83,8 +83,17 @@ format: install ## let ruff format and fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+.PHONY: audit
+audit: install ## ask an advisory service about every package of the locks (ARGS="-s osv")
+	@$(PIP) install --require-hashes -r locks/audit.txt
+	$(BIN)/python deploy/audit.py $(ARGS)
+
+.PHONY: sbom
+sbom: install ## write what the program is made of to dist/, as CycloneDX JSON
+	$(BIN)/python deploy/sbom.py dist
+
 .PHONY: wheel-test
-wheel-test: install ## build the wheel and try it in a fresh environment
+wheel-test: install ## build the wheel, try it in a fresh environment, leave it with its SBOM in dist/
 	PYTHON="$(PYTHON)" deploy/wheel-test
 
 .PHONY: bench
@@ -105,6 +114,7 @@ lock: ## resolve the locks again (needs uv)
 	$(COMPILE) pyproject.toml -c locks/dev.txt -o locks/run.txt
 	$(COMPILE) pyproject.toml -c locks/dev.txt --group data -o locks/data.txt
 	$(COMPILE) -c locks/dev.txt --group java -o locks/java.txt
+	$(COMPILE) -c locks/dev.txt --group audit -o locks/audit.txt
 	@! grep -inE '://|--(extra-)?index|--find-links' locks/*.txt || { echo "a registry's address stands in a lock" >&2; exit 1; }
 
 .PHONY: clean
