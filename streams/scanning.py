@@ -12,6 +12,7 @@ from kafka.errors import KafkaError
 
 from streams.errors import PreconditionError
 from streams.settings import Settings
+from streams.tls import check_kafka_tls
 from streams.unpacking import bound_unpacking
 
 _POLL_MS = 500
@@ -22,6 +23,7 @@ _WAIT_MS = 15_000
 @contextmanager
 def reader(settings: Settings, client_id: str) -> Iterator[KafkaConsumer]:
     """A consumer without a group; what Kafka refuses becomes a `PreconditionError`."""
+    check_kafka_tls(settings)
     try:
         bound_unpacking()
         consumer = KafkaConsumer(

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, StringConstraints, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -100,6 +100,11 @@ class Settings(BaseSettings):
     kafka_certfile: Path | None = Field(None, description="our certificate for mutual TLS, PEM")
     kafka_keyfile: Path | None = Field(None, description="its key")
     redis_password: SecretStr | None = Field(None, description="Redis's password")
+    redis_cafile: Path | None = Field(
+        None, description="PEM of the authority that signed Redis, beside those of the system"
+    )
+    redis_certfile: Path | None = Field(None, description="our certificate for mutual TLS, PEM")
+    redis_keyfile: Path | None = Field(None, description="its key")
 
     erasure_key: SecretStr | None = Field(
         None, description="makes digests of erased customers useless to others; never change it"
@@ -185,12 +190,35 @@ class Settings(BaseSettings):
                 f"kafka_security: {self.kafka_security} needs TSUIDE_KAFKA_USERNAME and "
                 "TSUIDE_KAFKA_PASSWORD"
             )
+        self._check_certificates("kafka", self.kafka_security.endswith("SSL"), "kafka_security")
+        self._check_certificates("redis", urlsplit(self.redis).scheme == "rediss", "redis")
         key = self.erasure_key.get_secret_value() if self.erasure_key else None
         if key is not None and len(key) < TOKEN_CHARS_MIN:
             raise ValueError(f"erasure_key: needs at least {TOKEN_CHARS_MIN} characters")
         if self.failpoint:
             parse_failpoint(self.failpoint)
         return self
+
+    def _check_certificates(self, server: str, tls: bool, where: str) -> None:
+        """Refuse files that cannot be used now, and such as would be passed over in silence."""
+        names = [f"{server}_{kind}" for kind in ("cafile", "certfile", "keyfile")]
+        paths: list[Path | None] = [getattr(self, name) for name in names]
+        for name, path in zip(names, paths, strict=True):
+            if path is not None and not tls:
+                raise ValueError(f"{name}: TSUIDE_{where.upper()} does not ask for TLS")
+            if path is not None and not path.is_file():
+                raise ValueError(f"{name}: there is no such file")
+        if paths[2] and not paths[1]:
+            raise ValueError(f"{names[2]}: the certificate is missing, {names[1]}")
+        if any(paths):
+            from streams.tls import client_context, tls_reason
+
+            try:
+                client_context(*paths)
+            except OSError as error:
+                why = tls_reason(error) or type(error).__name__
+                given = ", ".join(n for n, path in zip(names, paths, strict=True) if path)
+                raise ValueError(f"{given}: cannot be used ({why})") from None
 
     @property
     def http_host(self) -> str:
@@ -223,14 +251,11 @@ class Settings(BaseSettings):
             "security_protocol": self.kafka_security,
         }
         if self.kafka_security.endswith("SSL"):
-            import ssl
+            from streams.tls import client_context
 
-            context = ssl.create_default_context(
-                cafile=str(self.kafka_cafile) if self.kafka_cafile else None
+            options["ssl_context"] = client_context(
+                self.kafka_cafile, self.kafka_certfile, self.kafka_keyfile
             )
-            if self.kafka_certfile:
-                context.load_cert_chain(self.kafka_certfile, self.kafka_keyfile)
-            options["ssl_context"] = context
         if self.kafka_security.startswith("SASL"):
             assert self.kafka_password is not None
             options |= {
@@ -245,10 +270,19 @@ class Settings(BaseSettings):
         return self.erasure_key.get_secret_value().encode() if self.erasure_key else b""
 
     def redis_url(self) -> str:
-        """The address of Redis with its password: hand it to the client, show it nobody."""
-        if self.redis_password is None:
-            return self.redis
+        """The address of Redis with its password and certificates, as redis-py reads it: hand it
+        to the client, show it nobody.
+        """
         parts = urlsplit(self.redis)
+        files = {
+            "ssl_ca_certs": self.redis_cafile,
+            "ssl_certfile": self.redis_certfile,
+            "ssl_keyfile": self.redis_keyfile,
+        }
+        given = urlencode({name: str(path) for name, path in files.items() if path})
+        parts = parts._replace(query="&".join(filter(None, (parts.query, given))))
+        if self.redis_password is None:
+            return urlunsplit(parts)
         user, at, host = parts.netloc.rpartition("@")
         secret = quote(self.redis_password.get_secret_value(), safe="")
         return urlunsplit(parts._replace(netloc=f"{user if at else ''}:{secret}@{host}"))

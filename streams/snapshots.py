@@ -32,6 +32,7 @@ from streams.settings import Settings
 from streams.store.calls import Meta, read_meta
 from streams.store.keys import PartitionKeys, partition_keys
 from streams.storemarks import mark_key, read_marks
+from streams.tls import tls_reason
 from streams.topicids import KEY as TOPIC_IDS_KEY
 from streams.topics import CONTROL
 from triggers.durations import to_text
@@ -63,7 +64,7 @@ def server(settings: Settings) -> Iterator[redis.Redis]:
         try:
             yield client
         except redis.RedisError as error:
-            text = f"Redis does not serve us ({type(error).__name__})"
+            text = f"Redis does not serve us ({tls_reason(error) or type(error).__name__})"
             raise PreconditionError(text, "set TSUIDE_REDIS") from None
 
 

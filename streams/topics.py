@@ -19,6 +19,7 @@ from kafka.errors import (
 
 from streams.errors import PreconditionError
 from streams.settings import Settings
+from streams.tls import check_kafka_tls
 from triggers.book import Book
 from triggers.events import CATALOG, TOPICS
 
@@ -184,6 +185,7 @@ def topic_faults(settings: Settings, book: Book | None, counts: Mapping[str, int
 @contextmanager
 def admin(settings: Settings) -> Iterator[KafkaAdminClient]:
     """An admin client; what Kafka refuses becomes a `PreconditionError`."""
+    check_kafka_tls(settings)
     try:
         client = KafkaAdminClient(
             **settings.kafka_options(),

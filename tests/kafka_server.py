@@ -24,6 +24,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.authority import Authority
+
 POM = Path(__file__).parent / "kafka" / "pom.xml"
 IMAGE = "apache/kafka:4.1.2"
 HEAP_MB = 512
@@ -46,6 +48,11 @@ class KafkaServer:
     proxied_port = 0
     #: Where whoever logs in as `SASL_USER` is served; empty: there is no such listener.
     sasl_address = ""
+    #: Where the same is served with TLS, and where TLS with a certificate of `authority` is enough;
+    #: both under the name that stands in the server's certificate, `localhost`.
+    tls_address = ""
+    mutual_address = ""
+    authority: Authority
 
     @property
     def pid(self) -> int | None:
@@ -75,19 +82,30 @@ class GivenKafka(KafkaServer):
 
 SASL_USER, SASL_PASSWORD = "tsuide", "a password of the tests"
 
+
+def _login(listener: str) -> dict[str, str]:
+    """Who comes in by this listener logs in with SCRAM."""
+    return {
+        f"listener.name.{listener}.sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        f"listener.name.{listener}.scram-sha-512.sasl.jaas.config": (
+            "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+        ),
+    }
+
+
 # What both a container and the jars are told. One broker; groups that settle at once.
 SETTINGS = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
     "listener.security.protocol.map": (
-        "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT,SASL:SASL_PLAINTEXT"
+        "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT,SASL:SASL_PLAINTEXT,"
+        "TLS:SASL_SSL,MUTUAL:SSL"
     ),
     "inter.broker.listener.name": "PLAINTEXT",
-    "listener.name.sasl.sasl.enabled.mechanisms": "SCRAM-SHA-512",
-    "listener.name.sasl.scram-sha-512.sasl.jaas.config": (
-        "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-    ),
+    **_login("sasl"),
+    **_login("tls"),
+    "listener.name.mutual.ssl.client.auth": "required",
     "auto.create.topics.enable": "false",
     "num.network.threads": "2",
     "num.io.threads": "2",
@@ -158,14 +176,20 @@ class JarKafka(KafkaServer):
         self.address = f"127.0.0.1:{port}"
         self.proxy_port, self.proxied_port = free_port(), free_port()
         self.sasl_address = f"127.0.0.1:{free_port()}"
+        tls, mutual = free_port(), free_port()
+        self.tls_address, self.mutual_address = f"localhost:{tls}", f"localhost:{mutual}"
+        self.authority = Authority(self._dir / "authority")
         own = {
+            **self._keys(),
             "listeners": (
                 f"PLAINTEXT://{self.address},CONTROLLER://127.0.0.1:{controller},"
-                f"PROXIED://127.0.0.1:{self.proxied_port},SASL://{self.sasl_address}"
+                f"PROXIED://127.0.0.1:{self.proxied_port},SASL://{self.sasl_address},"
+                f"TLS://127.0.0.1:{tls},MUTUAL://127.0.0.1:{mutual}"
             ),
             "advertised.listeners": (
                 f"PLAINTEXT://{self.address},PROXIED://127.0.0.1:{self.proxy_port},"
-                f"SASL://{self.sasl_address}"
+                f"SASL://{self.sasl_address},TLS://{self.tls_address},"
+                f"MUTUAL://{self.mutual_address}"
             ),
             "controller.quorum.voters": f"1@127.0.0.1:{controller}",
             "log.dirs": str(self._dir / "data"),
@@ -179,6 +203,19 @@ class JarKafka(KafkaServer):
         given = ("-t", "tsuideTestsKafkaOneNod", "--add-scram", user, "-c")
         self._run("kafka.tools.StorageTool", "format", *given)
         self._start()
+
+    def _keys(self) -> dict[str, str]:
+        """Whom the broker trusts, and the certificate that it shows."""
+        certificate, key = self.authority.issue("localhost")
+        store = self._dir / "store.pem"
+        store.touch(mode=0o600)
+        store.write_text(key.read_text() + certificate.read_text())
+        return {
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": str(store),
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": str(self.authority.cafile),
+        }
 
     @property
     def pid(self) -> int | None:

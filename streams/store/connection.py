@@ -15,11 +15,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from redis.asyncio.connection import AbstractConnection, Connection, parse_url
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, parse_url
+from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import RedisError
 
 from streams.store.calls import Command, pack
 from streams.store.errors import StoreError, StoreUnavailable, error_for
+from streams.tls import HUNG_UP, tls_reason
 
 _CODE = re.compile(r"[A-Z][A-Z_]{1,31}")
 _READ_SIZE = 1 << 18
@@ -55,6 +57,7 @@ class Address:
             options.pop(name, None)
         self._options = options
         self.timeout_s = timeout_s
+        self.tls = issubclass(self._kind, SSLConnection)
 
     def __repr__(self) -> str:
         where = self._options.get("path") or (
@@ -112,17 +115,19 @@ class Link:
         return answers
 
     async def _exchange(self, data: bytes, replies: int) -> list[Any]:
+        opened = False
         try:
             async with asyncio.timeout(self._address.timeout_s):
                 if self._connection is None:
                     self._connection = self._address.connection()
                     await self._connection.connect()  # type: ignore[no-untyped-call]
+                    opened = True
                 await self._connection.send_packed_command(data, check_health=False)
                 return [await self._read(self._connection) for _ in range(replies)]
         except BaseException as error:
             await self._drop()
             if isinstance(error, RedisError | OSError):  # TimeoutError is an OSError
-                raise _unavailable(error, self._address) from None
+                raise _unavailable(error, self._address, opened) from None
             raise
 
     async def _read(self, connection: AbstractConnection) -> Any:
@@ -155,8 +160,15 @@ def _code(error: RedisError) -> str:
     return word if _CODE.fullmatch(word) else ""
 
 
-def _unavailable(error: Exception, address: Address) -> StoreError:
+def _unavailable(error: Exception, address: Address, opened: bool) -> StoreError:
+    """What is raised for a call that failed, on a connection that it had just opened or not."""
     code = _code(error) if isinstance(error, RedisError) else ""
     if code:
         return error_for(code)
+    reason = tls_reason(error)
+    # A server's word about a certificate comes after the handshake, and redis-py passes it over.
+    if opened and address.tls and isinstance(error, ConnectionLost):
+        reason = HUNG_UP
+    if reason:
+        return StoreUnavailable("TLS", f"no connection to {address}, {reason}")
     return StoreUnavailable("NO_ANSWER", f"no answer from {address} ({type(error).__name__})")

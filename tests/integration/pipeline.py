@@ -93,6 +93,15 @@ class Worker:
         return self.process.wait(seconds)
 
 
+def secrets_in(folder: Path, **secrets: str) -> Path:
+    """The folder, with a file for each secret that only we may read."""
+    folder.mkdir(exist_ok=True)
+    for name, value in secrets.items():
+        (folder / name).touch(mode=0o600)
+        (folder / name).write_text(value)
+    return folder
+
+
 class Pipeline:
     """Topics under a prefix of their own, workers over them, and what is in the log."""
 
@@ -101,6 +110,7 @@ class Pipeline:
     ) -> None:
         self.prefix = f"t{now_ms()}-{os.getpid()}-"
         self.folder = folder
+        self._kafka = kafka
         self.rules = rules
         self.settings = load_settings(
             kafka=kafka,
@@ -118,6 +128,13 @@ class Pipeline:
         self.sent = 0
         self._store = redis_client.from_url(redis)
         self._looker = KafkaConsumer(bootstrap_servers=kafka)
+
+    def change(self, **settings: Any) -> None:
+        """Let commands and workers from now on run with other settings; the test itself does not
+        change its doors.
+        """
+        given = {name: getattr(self.settings, name) for name in self.settings.model_fields_set}
+        self.settings = load_settings(**(given | settings))
 
     def start_worker(self) -> Worker:
         settings = self.settings.model_copy(update={"http": f"127.0.0.1:{free_port()}"})
@@ -217,9 +234,7 @@ class Pipeline:
 
     def read(self, topic: str) -> list[Any]:
         """All records of a topic (name without prefix), by partition."""
-        consumer = KafkaConsumer(
-            bootstrap_servers=self.settings.kafka, isolation_level="read_committed"
-        )
+        consumer = KafkaConsumer(bootstrap_servers=self._kafka, isolation_level="read_committed")
         try:
             numbers = consumer.partitions_for_topic(self.prefix + topic) or set()
             tps = [TopicPartition(self.prefix + topic, number) for number in sorted(numbers)]

@@ -29,7 +29,14 @@ async def opened(
     server: EmbeddedStore, prefix: str = "", timeout_s: float = 5.0
 ) -> AsyncIterator[Store]:
     """A store with its functions loaded."""
-    store = await Store.connect(server.url, prefix, timeout_s)
+    async with opened_at(server.url, prefix, timeout_s) as store:
+        yield store
+
+
+@contextlib.asynccontextmanager
+async def opened_at(url: str, prefix: str = "", timeout_s: float = 5.0) -> AsyncIterator[Store]:
+    """The same by an address."""
+    store = await Store.connect(url, prefix, timeout_s)
     try:
         await store.ensure_functions()
         yield store

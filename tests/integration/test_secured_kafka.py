@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from streams.embedded import EmbeddedStore
-from streams.settings import load_settings
-from tests.integration.pipeline import Pipeline
+from tests.integration.pipeline import Pipeline, secrets_in
 from tests.kafka_server import SASL_PASSWORD, SASL_USER, KafkaServer
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
@@ -28,20 +27,11 @@ def pipeline(kafka: KafkaServer, tmp_path: Path) -> Iterator[Pipeline]:
 
 def log_in(pipeline: Pipeline, kafka: KafkaServer, password: str, folder: Path) -> None:
     """Let commands and workers come in by the other door; the password lies in a file."""
-    folder.mkdir()
-    (folder / "kafka_password").write_text(password)
-    (folder / "kafka_password").chmod(0o600)
-    given = {
-        name: getattr(pipeline.settings, name)
-        for name in pipeline.settings.model_fields_set
-        if name != "kafka"
-    }
-    pipeline.settings = load_settings(
-        **given,
+    pipeline.change(
         kafka=kafka.sasl_address,
         kafka_security="SASL_PLAINTEXT",
         kafka_username=SASL_USER,
-        secrets=folder,
+        secrets=secrets_in(folder, kafka_password=password),
     )
 
 
@@ -49,7 +39,6 @@ def test_the_whole_worker_and_the_commands_log_in_with_scram(
     pipeline: Pipeline, kafka: KafkaServer, tmp_path: Path
 ) -> None:
     pipeline.send_catalog([("sku1", "sku2")])
-    plain = pipeline.settings
     log_in(pipeline, kafka, SASL_PASSWORD, tmp_path / "secrets")
     assert SASL_PASSWORD not in repr(pipeline.settings)
     worker = pipeline.start_worker()
@@ -65,7 +54,6 @@ def test_the_whole_worker_and_the_commands_log_in_with_scram(
     assert pipeline.tsuide("erase", "ann", "--wait", "30").returncode == 0
     assert pipeline.tsuide("dead-letters", "list").returncode == 0
     assert worker.stop() == 0
-    pipeline.settings = plain  # the test itself looks through the other door
     _, decisions, _ = pipeline.output()
     assert decisions
     assert SASL_PASSWORD not in worker.log.read_text()
