@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from streams.settings import Settings, load_settings
 from streams.snapshots import server as snapshot_server
 from streams.store import Store
 from streams.store.errors import StoreUnavailable
+from streams.store.patience import PatientStore
 from tests.authority import Authority, TlsDoor
 from tests.integration.pipeline import RULES
 from tests.integration.stores import opened_at, run
@@ -107,6 +109,27 @@ def test_a_store_that_wants_a_certificate_gets_ours(
         assert run(use())
         told = refusal(settings_for(mutual, redis_cafile=authority.cafile))
         assert "does it want a certificate of ours?" in told
+
+
+def test_a_certificate_that_runs_out_is_waited_for_and_its_successor_taken(
+    behind: EmbeddedStore, authority: Authority
+) -> None:
+    context = authority.server_context("localhost")
+
+    async def run_out(url: str) -> None:
+        store = await PatientStore.connect(url)
+        context.load_cert_chain(*authority.issue("elsewhere"))
+        await store.look_anew()
+        asked = asyncio.create_task(store.server_ms())
+        while store.patience.trouble != "TLS":
+            assert not asked.done()
+            await asyncio.sleep(0.01)
+        context.load_cert_chain(*authority.issue("localhost"))
+        assert await asked
+        await store.close()
+
+    with TlsDoor(behind.port, context) as door:
+        run(run_out(settings_for(door, redis_cafile=authority.cafile).redis_url()))
 
 
 def test_a_worker_that_does_not_trust_the_store_ends_and_says_why(

@@ -105,7 +105,7 @@ def answering() -> Iterator[int]:
                 self.request.sendall(b"some answer")
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answer) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=lambda: server.serve_forever(0.02), daemon=True).start()
         yield server.server_address[1]
         server.shutdown()
 
