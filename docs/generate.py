@@ -100,7 +100,6 @@ TABLES = {
     "reliability.md": {
         "promises": matrix.promises_table,
         "scenarios": matrix.scenarios_table,
-        "open": matrix.open_table,
     },
 }
 

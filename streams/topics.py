@@ -43,7 +43,8 @@ REPLAYS = "replays"
 
 _EVER = "-1"
 #: Three years, and a month after the last advertisement.
-_EVIDENCE_MS = str((3 * 365 + 31) * 86_400_000)
+EVIDENCE_DAYS = 3 * 365 + 31
+_EVIDENCE_MS = str(EVIDENCE_DAYS * 86_400_000)
 _ANY_MS = str(2**63 - 1)
 _TIMEOUT_MS = 15_000
 

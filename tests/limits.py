@@ -19,6 +19,7 @@ from streams import (
     partition,
     readback,
     retention,
+    topics,
     traffic,
     unpacking,
 )
@@ -270,6 +271,23 @@ LIMITS: Final = (
         "nothing goes: whoever is forgotten here could come back",
         ("erased_known",),
         ("test_p9_an_erased_customer_takes_some_hundred_bytes_of_a_worker_once",),
+    ),
+    Limit(
+        "the topic `consent-evidence`",
+        "each word about consent",
+        f"{topics.EVIDENCE_DAYS:,} days of them, a record each; of no worker's memory",
+        "the oldest go; a topic made by hand must say so, too",
+        (),
+        ("test_p9_the_evidence_of_consent_is_kept_three_years_and_a_month",),
+    ),
+    Limit(
+        "the topic `replays`",
+        "each refused record that somebody sends once more",
+        "one note of about 100 bytes a record, in a compacted topic and in the memory of the "
+        "`dead-letters` commands",
+        "nothing goes: what is forgotten here would be sent twice",
+        (),
+        ("test_s1_a_letter_is_replayed_once_and_again_only_when_told",),
     ),
     Limit(
         "rule books that a partition remembers",

@@ -37,7 +37,6 @@ class Scenario:
     expected: str
     promises: tuple[int, ...]
     also: tuple[str, ...] = ()  # "unit/test_x.py::test_name", below tests/
-    untested: str = ""  # what of it no test shows, and why
 
 
 @dataclass(frozen=True)
@@ -414,10 +413,3 @@ def scenarios_table() -> str:
 def _cell(test: Shown) -> str:
     words = test.name.removeprefix("test_").replace("_", " ")
     return f"[{words}](../tests/{test.file}) (`{test.target}`)"
-
-
-def open_table() -> str:
-    """What no test shows, and why."""
-    rows = [f"- S{n}: {one.untested}" for n, one in SCENARIOS.items() if one.untested]
-    rows += [f"- S{n}: no test has its number yet." for n in SCENARIOS if not named_after(n)]
-    return "\n".join(rows) or "Nothing."

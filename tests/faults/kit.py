@@ -26,13 +26,11 @@ from streams.settings import Settings
 from streams.store.keys import partition_keys
 from tests.faults.model import Model, compare, make_model
 from tests.integration.audit import audit_pipeline
-from tests.integration.pipeline import PARTITIONS, Pipeline, Worker, now_ms
+from tests.integration.pipeline import PARTITIONS, SPAN_MS, Pipeline, Worker
 
 RULES = Path(__file__).parent / "rules"
 SESSION_S = 6
 SKUS = [(f"sku{i}", f"sku{(i + 1) % 12}") for i in range(12)]
-#: The longest span of the test book that fires within a test.
-SPAN_S = 3
 
 
 def seeds(name: str, short: int) -> int:
@@ -237,22 +235,11 @@ class Rig(Pipeline):
         except (KafkaError, redis_client.RedisError, OSError, AssertionError):
             return None
 
-    def outboxes(self) -> int:
-        """Entries that were decided and are not trimmed."""
-        keys = [partition_keys(number, self.prefix).outbox for number in range(PARTITIONS)]
-        return sum(int(self._store.xlen(key)) for key in keys)
-
-    def overdue(self) -> int:
-        """Customers with a timer that is due."""
-        keys = [partition_keys(number, self.prefix).due for number in range(PARTITIONS)]
-        return sum(int(self._store.zcount(key, 0, now_ms())) for key in keys)
-
     def settle(self, seconds: float = 120) -> None:
         """Wait until everything is applied, fired and sent."""
         self.producer.flush()
         wait_for("all is applied", lambda: self.in_flight() == 0, seconds, 0.3)
-        time.sleep(SPAN_S + 1)
-        wait_for("all timers fired", lambda: self.overdue() == 0, seconds, 0.3)
+        wait_for("all timers fired", lambda: self.due_within(SPAN_MS) == 0, seconds, 0.3)
         wait_for("all is sent", lambda: self.outboxes() == 0, seconds, 0.3)
 
     # -- the comparison --------------------------------------------------------------------

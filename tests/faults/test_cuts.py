@@ -15,7 +15,7 @@ import pytest
 import redis as redis_client
 
 from streams.embedded import EmbeddedStore
-from tests.faults.kit import Rig, Shoppers, at_length, seeds, wait_for
+from tests.faults.kit import Rig, Shoppers, Slot, at_length, seeds, wait_for
 from tests.faults.proxy import Proxy
 from tests.integration.pipeline import PARTITIONS
 from tests.kafka_server import KafkaServer
@@ -70,7 +70,10 @@ def test_s10_a_cut_between_worker_and_store_is_waited_out(
         shoppers = Shoppers(rig, seed=20)
         shoppers.steady(1)
         shoppers.until_in_flight()
-        before = _injure(proxy, how, rig)
+        _injure(proxy, how)
+        if how != "slow":
+            _wait_until_told([slot], "NO_ANSWER")
+        before = rig.calls()
         used_s, begun = slot.processor_seconds(), time.monotonic()
         time.sleep(CUT_S)
         share = (slot.processor_seconds() - used_s) / (time.monotonic() - begun)
@@ -87,15 +90,28 @@ def test_s10_a_cut_between_worker_and_store_is_waited_out(
         assert slot.exits == []
 
 
-def _injure(proxy: Proxy, how: str, rig: Rig) -> list[int]:
+def _wait_until_told(slots: list[Slot], code: str) -> None:
+    """Wait until all of them say that they wait for the store, and why."""
+
+    def told() -> bool:
+        return all((slot.ready() or {}).get("store") == code for slot in slots)
+
+    wait_for(f"{code} is told", told, 30)
+
+
+def _wait_for_tries(slot: Slot) -> None:
+    """Wait until calls to the store were tried again a few times."""
+    tries = slot.metric("store_waits_total")
+    wait_for("it tries again", lambda: slot.metric("store_waits_total") > tries + 3, 30)
+
+
+def _injure(proxy: Proxy, how: str) -> None:
     if how == "cut":
         proxy.cut()
     elif how == "slow":
         proxy.slow(0.5)
     else:
         proxy.hold(up=how == "silent", down=True)
-    time.sleep(0.5)  # what was under way arrives
-    return rig.calls()
 
 
 @pytest.mark.parametrize("how", ["cut", *at_length("silent", "slow")])
@@ -107,7 +123,7 @@ def test_s10_a_cut_between_worker_and_broker_is_waited_out(
         shoppers = Shoppers(rig, seed=21)
         shoppers.steady(1)
         shoppers.until_in_flight()
-        _injure(proxy, how, rig)
+        _injure(proxy, how)
         used_s, begun = slot.processor_seconds(), time.monotonic()
         time.sleep(CUT_S)
         share = (slot.processor_seconds() - used_s) / (time.monotonic() - begun)
@@ -157,7 +173,7 @@ def test_s3_a_store_killed_under_load_and_started_again_needs_nobody(
         shoppers.steady(0.5)
         shoppers.until_in_flight()
         store.kill()
-        time.sleep(2)
+        _wait_until_told(slots, "NO_ANSWER")
         store.start()
     finish(rig)
     assert [slot.exits for slot in slots] == [[], []]
@@ -190,9 +206,9 @@ def test_s7_a_store_without_memory_pauses_the_worker_until_there_is_some(
     with _client(store) as client:
         client.config_set("maxmemory", "1mb")
         shoppers.many(300)
-        wait_for("it is seen", lambda: (slot.ready() or {}).get("store") == "OOM", 10)
+        _wait_until_told([slot], "OOM")
         before = rig.calls()
-        time.sleep(2)
+        _wait_for_tries(slot)
         assert rig.calls() == before
         wait_for("the outbox drains all the same", lambda: rig.outboxes() == 0, 10)
         assert slot.metric("store_waiting") == 1
@@ -259,13 +275,16 @@ def test_s12_a_killed_broker_fills_the_outbox_to_its_bound_and_it_drains_in_orde
     for _ in range(seeds("BROKERS", 1)):
         shoppers.until_in_flight(1000)
         own_kafka.kill()
-        time.sleep(6)
+        wait_for("both are red", lambda: [_code(slot) for slot in slots] == ["503", "503"])
         # Sixteen that are sent, and one that was decided meanwhile, for each partition.
         assert rig.outboxes() <= 17 * PARTITIONS
-        assert [(slot.ready() or {"code": "503"})["code"] for slot in slots] == ["503", "503"]
         own_kafka.restart()
         shoppers.steady(1)
     finish(rig, copies=sum(slot.lost_records() for slot in rig.slots))
+
+
+def _code(slot: Slot) -> str:
+    return (slot.ready() or {"code": "none"})["code"]
 
 
 def test_s18_two_three_and_one_worker_in_turn_change_nothing(rig: Rig) -> None:
@@ -374,7 +393,7 @@ def test_s19_many_timers_due_at_once_fire_in_bounded_batches_beside_events(
     slot.end()
     rig.slots.clear()
     rig.producer.flush()
-    time.sleep(4)
+    time.sleep(4)  # nobody runs who could tell when they are
     with _client(store) as client:
         client.config_set("slowlog-log-slower-than", "50000")
         client.slowlog_reset()

@@ -6,7 +6,10 @@ import os
 from collections.abc import Iterator
 
 import pytest
+import redis
 
+from streams.embedded import EmbeddedStore
+from tests.integration.stores import empty
 from tests.kafka_server import KafkaServer, KafkaUnavailableError, start_kafka
 
 
@@ -31,3 +34,16 @@ def own_kafka(kafka: KafkaServer) -> KafkaServer:
     if not kafka.own:
         pytest.skip("TSUIDE_TEST_KAFKA is somebody's broker: it is not killed")
     return kafka
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
+    """A store for the tests of one module."""
+    with EmbeddedStore(tmp_path_factory.mktemp("store")) as running:
+        yield running
+
+
+@pytest.fixture
+def raw(server: EmbeddedStore) -> Iterator[redis.Redis]:
+    """A plain client of that store, which is empty."""
+    yield from empty(server)

@@ -36,6 +36,8 @@ from triggers.events import EVENT_TYPES, TOPICS
 RULES = Path(__file__).parent / "rules"
 FIRST = ("offered", "suppressed", "deferred", "held_out", "outranked")
 PARTITIONS = 4
+#: No timer of the test books that fires within a test is set for longer.
+SPAN_MS = 4_000
 
 
 def now_ms() -> int:
@@ -159,6 +161,17 @@ class Pipeline:
         while left := self.unapplied():
             assert time.monotonic() < deadline, f"{left} records are not applied"
             time.sleep(0.1)
+
+    def settle_all(self, seconds: float = 90) -> int:
+        """Wait until everything is applied, every timer has fired that a test waits for, and
+        everything is sent; the instant reached.
+        """
+        deadline = time.monotonic() + seconds
+        self.settle(seconds)
+        while self.due_within(SPAN_MS) or self.outboxes():
+            assert time.monotonic() < deadline, f"{self.overdue()} overdue, {self.outboxes()} held"
+            time.sleep(0.1)
+        return now_ms()
 
     def close(self) -> None:
         self.producer.close()
@@ -297,6 +310,20 @@ class Pipeline:
             if event["type"] == "offer.made":
                 offers.add(event["id"])
         return decisions, offers
+
+    def due_within(self, ms: int) -> int:
+        """Customers with a timer that is due by then."""
+        keys = [partition_keys(number, self.prefix).due for number in range(PARTITIONS)]
+        return sum(int(self._store.zcount(key, 0, now_ms() + ms)) for key in keys)
+
+    def overdue(self) -> int:
+        """Customers with a timer that is due."""
+        return self.due_within(0)
+
+    def outboxes(self) -> int:
+        """Entries that were decided and are not trimmed."""
+        keys = [partition_keys(number, self.prefix).outbox for number in range(PARTITIONS)]
+        return sum(int(self._store.xlen(key)) for key in keys)
 
     def unapplied(self) -> int:
         """Customer records in the log that the store does not count as applied."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 import redis
@@ -76,6 +77,14 @@ def execute(client: redis.Redis, *words: str) -> None:
 def dump(client: redis.Redis) -> dict[bytes, Any]:
     """All that the server holds."""
     return {key: client.dump(key) for key in keys_of(client)}
+
+
+async def until(ready: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        await asyncio.sleep(0.01)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from streams.embedded import EmbeddedStore
 from streams.erasure import Ledger, read_record
 from streams.outbox import Outgoing
 from tests.integration.bench import Bench, Log, StandingClock, model
-from tests.integration.stores import empty, opened, run
+from tests.integration.stores import opened, run
 from tests.unit.harness import DAY, HOUR, MINUTE, NOON, SECOND, make_book
 from triggers.book import Book
 
@@ -22,16 +21,7 @@ CANARY = "kanarienvogel"
 ANN = f"ann-{CANARY}"
 KEY = b"of the bench"
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("store")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def raw(server: EmbeddedStore) -> Iterator[redis.Redis]:
-    yield from empty(server)
+pytestmark = pytest.mark.usefixtures("raw")
 
 
 def book() -> Book:

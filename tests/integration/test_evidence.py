@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
-import redis
 
 from streams.embedded import EmbeddedStore
 from tests.integration.bench import Bench, Log, StandingClock
-from tests.integration.stores import empty, opened, run
+from tests.integration.stores import opened, run
 from tests.unit.harness import HOUR, NOON, make_book
 from triggers.durations import to_text
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("store")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def raw(server: EmbeddedStore) -> Iterator[redis.Redis]:
-    yield from empty(server)
+pytestmark = pytest.mark.usefixtures("raw")
 
 
 def test_each_word_about_consent_is_kept_with_its_proof_and_without_the_id(

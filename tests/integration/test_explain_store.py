@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,24 +13,13 @@ from streams.explain import UnknownCustomerError, explanation, from_store
 from streams.murmur2 import partition_of
 from streams.settings import Settings, load_settings
 from streams.store import Batch, Store, new_token
-from tests.integration.stores import empty, opened, run
+from tests.integration.stores import opened, run
 from tests.unit.harness import MINUTE, NOON, World, make_book
 
 CART = {"id": "cart", "on": "cart.item_added", "when": "customer.orders > 1"}
 LATER = {"id": "later", "on": "cart.item_added", "after": "1h"}
 BOOK = make_book(CART, LATER)
 PARTITIONS = 32
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("store")) as running:
-        yield running
-
-
-@pytest.fixture
-def raw(server: EmbeddedStore) -> Iterator[redis.Redis]:
-    yield from empty(server)
 
 
 def settings(server: EmbeddedStore) -> Settings:

@@ -36,12 +36,6 @@ BOOK = make_book(
 pytestmark = pytest.mark.timeout(120 + EVENTS // 500)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("store")) as store:
-        yield store
-
-
 def stand_at(bench: Bench, at: int) -> None:
     assert isinstance(bench.clock, StandingClock)
     bench.clock.now = at

@@ -8,7 +8,6 @@ import hashlib
 import json
 import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from streams.store.keys import key_slot, partition_keys
 from tests.contract.door_samples import CUSTOMER_TYPES, DATA
 from tests.integration.audit import audit
 from tests.integration.bench import Bench, Log, Outcome, StandingClock, model, offsets, same
-from tests.integration.stores import empty, keys_of, opened, run
+from tests.integration.stores import keys_of, opened, run
 from tests.simulation import hostile
 from tests.unit.harness import DAY, NOON, make_book
 from triggers.book import Book
@@ -32,16 +31,7 @@ from triggers.events import EVENT_TYPES, INT_MAX, TOPICS
 #: A record that is refused holds up what follows by no more than this, in seconds of the CPU.
 HOLD_S_MAX = 0.1
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("store")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def raw(server: EmbeddedStore) -> Iterator[redis.Redis]:
-    yield from empty(server)
+pytestmark = pytest.mark.usefixtures("raw")
 
 
 def book() -> Book:

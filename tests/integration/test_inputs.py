@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -13,23 +12,14 @@ import redis
 from streams.embedded import EmbeddedStore
 from tests.integration.audit import audit
 from tests.integration.bench import Bench, Log, Outcome, model, offsets, same
-from tests.integration.stores import empty, opened, run
+from tests.integration.stores import opened, run
 from tests.unit.harness import DAY, HOUR, MINUTE, NOON, SECOND, make_book
 from triggers.book import Book
 from triggers.state import Customer
 
+pytestmark = pytest.mark.usefixtures("raw")
+
 PEOPLE = ("ann", "bob", "eve", "{p3}", "\U0001f6d2 \u202e")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("store")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def raw(server: EmbeddedStore) -> Iterator[redis.Redis]:
-    yield from empty(server)
 
 
 def book() -> Book:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
-
-import pytest
 
 from streams.embedded import EmbeddedStore
 from streams.intake import Intake
@@ -21,12 +18,6 @@ from tests.unit.harness import DAY, NOON
 
 WHALE, CANARY = "whale-of-a-customer", "canary-0451"
 EVENTS = 20_400
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("store")) as store:
-        yield store
 
 
 async def never(error: BaseException) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from streams.embedded import EmbeddedStore
+from tests.faults.kit import wait_for
 from tests.integration.pipeline import Pipeline, due_of, now_ms
 from tests.kafka_server import KafkaServer
 
@@ -85,16 +86,6 @@ class Shoppers(threading.Thread):
         self.join()
 
 
-def settle(pipeline: Pipeline, seconds: float = 90) -> int:
-    """Wait until everything is applied and every timer has fired; the instant reached."""
-    deadline = time.monotonic() + seconds
-    while left := pipeline.unapplied():
-        assert time.monotonic() < deadline, f"{left} records stay unapplied"
-        time.sleep(0.5)
-    time.sleep(6)  # the longest span of the test book is 3 s
-    return now_ms()
-
-
 def assert_same_as_backtest(pipeline: Pipeline, until_ms: int) -> None:
     out, decisions, offers = pipeline.output()
     expected_decisions, expected_offers = pipeline.backtest(until_ms)
@@ -120,7 +111,7 @@ def test_two_three_and_one_worker_decide_what_the_backtest_decides(pipeline: Pip
     assert pipeline.workers[1].stop() == 0
     time.sleep(8)
     shoppers.finish()
-    until_ms = settle(pipeline)
+    until_ms = pipeline.settle_all()
     assert pipeline.workers[2].stop() == 0
     assert_same_as_backtest(pipeline, until_ms)
 
@@ -144,7 +135,7 @@ def test_killed_workers_lose_nothing_and_send_nothing_twice(pipeline: Pipeline) 
         shoppers.rate = 400
         pipeline.start_worker().wait_until_ready()
     shoppers.finish()
-    until_ms = settle(pipeline, 120)
+    until_ms = pipeline.settle_all(120)
     for worker in pipeline.workers:
         if worker.process.poll() is None:
             assert worker.stop() == 0
@@ -177,10 +168,11 @@ def test_timers_survive_a_stop_of_all_workers_and_of_the_store(
     store.stop()
     pipeline.send("purchase.refunded", "refunded", {"order_id": "order-refunded"})
     pipeline.producer.flush()
-    time.sleep(4)  # both timers are overdue now
+    # Nobody runs who could tell: the clock alone says that both timers are overdue.
+    time.sleep(4)
     store.start()
     pipeline.start_worker().wait_until_ready()
-    until_ms = settle(pipeline)
+    until_ms = pipeline.settle_all()
     out, decisions, offers = pipeline.output()
     made = [json.loads(next(iter(out.bodies[offer]))) for offer in offers]
     assert [event["subject"] for event in made] == ["kept"]
@@ -196,7 +188,7 @@ def test_no_timer_fires_early(pipeline: Pipeline) -> None:
     for number in range(40):
         pipeline.send("consent.granted", f"c{number}", {"channel": "*"})
         buy(pipeline, f"c{number}", f"order-{number}")
-    settle(pipeline)
+    pipeline.settle_all()
     out, _, offers = pipeline.output()
     assert len(offers) == 40
     for offer in offers:
@@ -250,7 +242,8 @@ def test_a_backlog_of_an_hour_is_applied_in_the_order_of_its_timestamps(
                     pipeline.send(kind, f"c{place % 50}", EVENTS[kind], start + instant)
         pipeline.producer.flush()
         pipeline.start_worker().wait_until_ready()
-        settle(pipeline)
+        pipeline.settle()  # its clock is the log's, and its rules set no timers
+        wait_for("all is sent", lambda: pipeline.outboxes() == 0)
         total = 0
         by_partition: dict[int, list[str]] = {}
         for record in pipeline.read("decisions"):

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import redis
 
 from streams.codec import Door
 from streams.embedded import EmbeddedStore
@@ -20,24 +18,15 @@ from streams.store import Store
 from streams.store.calls import Batch
 from streams.store.errors import StoreUnavailable
 from tests.integration.bench import Bench, Log, Outcome, Record, model
-from tests.integration.stores import empty, opened, run
+from tests.integration.stores import opened, run
 from tests.integration.test_inputs import book, cart
 from tests.unit.harness import DAY, HOUR, MINUTE, NOON
 from triggers.book import Book
 from triggers.context import Context
 
+pytestmark = pytest.mark.usefixtures("raw")
+
 PARTITIONS = 2
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("store")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def raw(server: EmbeddedStore) -> Iterator[redis.Redis]:
-    yield from empty(server)
 
 
 class Trap:

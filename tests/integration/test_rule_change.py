@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,22 +12,13 @@ import redis
 from streams.activations import LETTER, Activation, activations, book_at
 from streams.embedded import EmbeddedStore
 from tests.integration.bench import Bench, Log, Outcome, replay, same
-from tests.integration.stores import empty, keys_of, opened, run
+from tests.integration.stores import keys_of, opened, run
 from tests.integration.test_inputs import PEOPLE, shopping
 from tests.unit.harness import DAY, HOUR, MINUTE, NOON, SECOND, make_book
 from triggers.book import Book
 from triggers.state import PART_LETTERS
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("store")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def raw(server: EmbeddedStore) -> Iterator[redis.Redis]:
-    yield from empty(server)
+pytestmark = pytest.mark.usefixtures("raw")
 
 
 NOW: dict[str, Any] = {"id": "now", "on": "cart.item_added", "cooldown": "10m"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,20 +23,11 @@ from streams.snapshots import (
 from streams.store.errors import Fenced, SchemaNewer
 from streams.store.keys import partition_keys
 from tests.integration.bench import Bench, Log, StandingClock, model, same
-from tests.integration.stores import empty, opened, run
+from tests.integration.stores import opened, run
 from tests.unit.harness import DAY, HOUR, NOON, SECOND, make_book
 from triggers.book import Book
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("store")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def raw(server: EmbeddedStore) -> Iterator[redis.Redis]:
-    yield from empty(server)
+pytestmark = pytest.mark.usefixtures("raw")
 
 
 def book() -> Book:

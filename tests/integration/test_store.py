@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ from streams.store import (
 )
 from streams.store.calls import LIBRARY, NUMBER_MAX, apply_command
 from streams.store.keys import bucket_of, key_slot, partition_keys
-from tests.integration.stores import P, claimed, dump, empty, first, keys_of, opened, run
+from tests.integration.stores import P, claimed, dump, first, keys_of, opened, run
 
 HOSTILE = [
     b"}{",
@@ -36,17 +35,6 @@ HOSTILE = [
     b" ",
     b"x" * 10_000,
 ]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("store")) as running:
-        yield running
-
-
-@pytest.fixture
-def raw(server: EmbeddedStore) -> Iterator[redis.Redis]:
-    yield from empty(server)
 
 
 def test_a_batch_is_there_as_a_whole(server: EmbeddedStore, raw: redis.Redis) -> None:

@@ -22,18 +22,7 @@ from streams.store import (
     StoreUnavailable,
 )
 from streams.store.calls import LIBRARY
-from tests.integration.stores import P, claimed, dump, empty, execute, first, opened, run
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("store")) as running:
-        yield running
-
-
-@pytest.fixture
-def raw(server: EmbeddedStore) -> Iterator[redis.Redis]:
-    yield from empty(server)
+from tests.integration.stores import P, claimed, dump, execute, first, opened, run
 
 
 def test_without_memory_nothing_is_half_written_and_the_outbox_still_drains(

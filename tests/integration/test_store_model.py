@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -139,12 +137,6 @@ async def compare(store: Store, partition: int, model: Model) -> None:
     assert await store.pending(partition) == len(model.due)
     assert await store.next_due(partition) == (in_order[0][1] if in_order else None)
     assert await store.outbox(partition) == sorted(model.outbox.items())
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("model")) as running:
-        yield running
 
 
 partitions = iter(range(1_000_000))

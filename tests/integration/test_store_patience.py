@@ -7,7 +7,7 @@ import contextlib
 import gc
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,7 @@ from streams.store import (
 from streams.store.patience import PatientStore
 from streams.storewatch import BookWatch, trim_while_full, watch_server
 from tests.faults.proxy import Proxy
-from tests.integration.stores import P, claimed, dump, empty, execute, first, run
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("store")) as running:
-        yield running
-
-
-@pytest.fixture
-def raw(server: EmbeddedStore) -> Iterator[redis.Redis]:
-    yield from empty(server)
+from tests.integration.stores import P, claimed, dump, execute, first, run, until
 
 
 @contextlib.asynccontextmanager
@@ -66,12 +55,12 @@ def test_s7_without_memory_a_batch_waits_the_outbox_is_trimmed_and_work_goes_on_
             before = dump(raw)
             batch = first(meta, number=2, offsets={"cart": (5, 6), "purchase": (3, 3)})
             applying = asyncio.create_task(store.apply(P, batch))
-            await asyncio.sleep(0.3)
+            await until(lambda: store.patience.waits["OOM"] > 2)
             assert not applying.done()
             assert store.patience.trouble == "OOM"
             assert dump(raw) == before
             trims = asyncio.create_task(trim_while_full(store, lambda: [Acknowledged()]))
-            await asyncio.sleep(0.8)
+            await until(lambda: raw.xlen("{p17}:outbox") == 0)
             trims.cancel()
             assert await store.outbox(P) == []
             # Reading goes on meanwhile, and does not hide that writing does not.
@@ -96,8 +85,7 @@ def test_s8_a_policy_that_evicts_is_noticed_at_run_time_and_stops_all_batches(
             meta = await claimed(store)
             watch = asyncio.create_task(watch_server(store))
             raw.config_set("maxmemory-policy", "allkeys-lru")
-            await asyncio.sleep(0.3)
-            assert store.patience.trouble == "eviction"
+            await until(lambda: store.patience.trouble == "eviction")
             applying = asyncio.create_task(store.apply(P, first(meta)))
             await asyncio.sleep(0.2)
             assert not applying.done()
@@ -123,8 +111,7 @@ def test_s9_a_read_only_server_is_asked_again_on_new_connections_until_it_writes
             execute(raw, "REPLICAOF", "127.0.0.1", "1")
             batch = first(meta, number=2, offsets={"cart": (5, 6), "purchase": (3, 3)})
             applying = asyncio.create_task(store.apply(P, batch))
-            await asyncio.sleep(0.5)
-            assert store.patience.trouble in ("READONLY", "MASTERDOWN")
+            await until(lambda: store.patience.trouble in ("READONLY", "MASTERDOWN"))
             execute(raw, "REPLICAOF", "NO", "ONE")
             await asyncio.wait_for(applying, 5)
             assert [number for number, _ in await store.outbox(P)] == [1, 2]
@@ -186,7 +173,7 @@ def test_s10_what_a_slow_net_brings_late_is_refused_when_it_was_offered_again(
                 meta = await claimed(store)
                 proxy.hold(up=True, down=False)  # one way: it is sent, and does not arrive
                 applying = asyncio.create_task(store.apply(P, first(meta)))
-                await asyncio.sleep(1)
+                await until(lambda: store.patience.waits["NO_ANSWER"] > 1)
                 assert not applying.done()
                 assert await asyncio.to_thread(raw.hget, "{p17}:meta", "n") == b"1"
                 proxy.heal()  # what was held arrives, beside the next try
@@ -212,7 +199,7 @@ def test_s3_a_server_set_back_behind_a_lost_answer_is_noticed(tmp_path: Path) ->
                 offsets = {"cart": (7, 8), "purchase": (3, 3)}
                 batch = first(meta, number=4, offsets=offsets)
                 applying = asyncio.create_task(store.apply(P, batch))
-                await asyncio.sleep(0.2)
+                await until(lambda: store.patience.trouble == "NO_ANSWER")
                 shutil.rmtree(tmp_path / "s")
                 shutil.copytree(tmp_path / "older", tmp_path / "s")
                 own.start()
@@ -247,9 +234,8 @@ def test_a_server_that_lacks_its_replicas_is_waited_for(
             meta = await claimed(store)
             raw.config_set("min-replicas-to-write", "1")
             applying = asyncio.create_task(store.apply(P, first(meta)))
-            await asyncio.sleep(0.3)
+            await until(lambda: store.patience.trouble == "NOREPLICAS")
             assert not applying.done()
-            assert store.patience.trouble == "NOREPLICAS"
             raw.config_set("min-replicas-to-write", "0")
             await asyncio.wait_for(applying, 3)
 

@@ -16,28 +16,22 @@ from tests.kafka_server import SASL_PASSWORD, SASL_USER, KafkaServer
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("store")) as made:
-        yield made
-
-
 @pytest.fixture
-def pipeline(kafka: KafkaServer, store: EmbeddedStore, tmp_path: Path) -> Iterator[Pipeline]:
+def pipeline(kafka: KafkaServer, server: EmbeddedStore, tmp_path: Path) -> Iterator[Pipeline]:
     if not kafka.tls_address:
         pytest.skip("this broker has no listener with TLS")
-    made = Pipeline(kafka.address, store.url, tmp_path)
+    made = Pipeline(kafka.address, server.url, tmp_path)
     yield made
     made.close()
 
 
-def logged_in(server: KafkaServer, folder: Path, **changes: Any) -> dict[str, Any]:
+def logged_in(broker: KafkaServer, folder: Path, **changes: Any) -> dict[str, Any]:
     """Settings that reach the broker by TLS and log in there."""
     return {
-        "kafka": server.tls_address,
+        "kafka": broker.tls_address,
         "kafka_security": "SASL_SSL",
         "kafka_username": SASL_USER,
-        "kafka_cafile": server.authority.cafile,
+        "kafka_cafile": broker.authority.cafile,
         "secrets": secrets_in(folder / "secrets", kafka_password=SASL_PASSWORD),
         **changes,
     }
@@ -70,9 +64,9 @@ def refusal(pipeline: Pipeline) -> str:
 
 
 def test_the_whole_worker_and_the_commands_speak_tls_with_broker_and_store(
-    pipeline: Pipeline, kafka: KafkaServer, store: EmbeddedStore, tmp_path: Path
+    pipeline: Pipeline, kafka: KafkaServer, server: EmbeddedStore, tmp_path: Path
 ) -> None:
-    with TlsDoor(store.port, kafka.authority.server_context("localhost")) as door:
+    with TlsDoor(server.port, kafka.authority.server_context("localhost")) as door:
         trusted = {"redis": f"rediss://localhost:{door.port}/0"}
         pipeline.change(
             **logged_in(kafka, tmp_path, redis_cafile=kafka.authority.cafile, **trusted)

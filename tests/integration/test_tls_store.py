@@ -1,4 +1,4 @@
-"""A store behind TLS: who is trusted, who is not, and what is said of it."""
+"""A store server TLS: who is trusted, who is not, and what is said of it."""
 
 from __future__ import annotations
 
@@ -29,14 +29,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture(scope="module")
-def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("store")) as store:
-        yield store
-
-
-@pytest.fixture(scope="module")
-def door(authority: Authority, behind: EmbeddedStore) -> Iterator[TlsDoor]:
-    with TlsDoor(behind.port, authority.server_context("localhost")) as made:
+def door(authority: Authority, server: EmbeddedStore) -> Iterator[TlsDoor]:
+    with TlsDoor(server.port, authority.server_context("localhost")) as made:
         yield made
 
 
@@ -91,10 +85,10 @@ def test_a_certificate_of_another_name_is_refused(door: TlsDoor, authority: Auth
 
 
 def test_a_store_that_wants_a_certificate_gets_ours(
-    behind: EmbeddedStore, authority: Authority
+    server: EmbeddedStore, authority: Authority
 ) -> None:
     certificate, key = authority.issue("worker")
-    with TlsDoor(behind.port, authority.server_context("localhost", mutual=True)) as mutual:
+    with TlsDoor(server.port, authority.server_context("localhost", mutual=True)) as mutual:
         ours = settings_for(
             mutual,
             redis_cafile=authority.cafile,
@@ -112,7 +106,7 @@ def test_a_store_that_wants_a_certificate_gets_ours(
 
 
 def test_a_certificate_that_runs_out_is_waited_for_and_its_successor_taken(
-    behind: EmbeddedStore, authority: Authority
+    server: EmbeddedStore, authority: Authority
 ) -> None:
     context = authority.server_context("localhost")
 
@@ -128,7 +122,7 @@ def test_a_certificate_that_runs_out_is_waited_for_and_its_successor_taken(
         assert await asked
         await store.close()
 
-    with TlsDoor(behind.port, context) as door:
+    with TlsDoor(server.port, context) as door:
         run(run_out(settings_for(door, redis_cafile=authority.cafile).redis_url()))
 
 

@@ -15,9 +15,6 @@ from tests.matrix import (
     scenarios_table,
 )
 
-#: Scenarios whose tests have not landed; the page lists them. None may be added.
-NOT_YET: frozenset[int] = frozenset()
-
 
 def test_there_are_thirty_faults_and_twelve_promises() -> None:
     assert list(SCENARIOS) == list(range(1, 31))
@@ -26,7 +23,7 @@ def test_there_are_thirty_faults_and_twelve_promises() -> None:
 
 @pytest.mark.parametrize("number", SCENARIOS)
 def test_a_fault_has_a_test_named_after_it(number: int) -> None:
-    assert named_after(number) or SCENARIOS[number].untested or number in NOT_YET
+    assert named_after(number)
 
 
 @pytest.mark.parametrize("number", SCENARIOS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streams.settings import load_settings
-from streams.topics import LEARNED, plan_topics, topic_faults
+from streams.topics import EVIDENCE, LEARNED, REPLAYS, plan_topics, topic_faults
 from triggers.events import CATALOG, TOPICS
 
 
@@ -25,3 +25,11 @@ def test_what_is_between_partitions_is_compacted_and_has_one_partition() -> None
     assert faults == ["topic learned has 4 partitions and must have 1"]
     without = {name: count for name, count in counts().items() if name != LEARNED}
     assert topic_faults(load_settings(), None, without) == ["topic learned is missing"]
+
+
+def test_p9_the_evidence_of_consent_is_kept_three_years_and_a_month() -> None:
+    plans = {plan.name: plan for plan in plan_topics(None, 4, history=False)}
+    evidence, replays = plans[EVIDENCE], plans[REPLAYS]
+    assert evidence.configs == {"retention.ms": "97286400000"}  # and so deleted, not compacted
+    assert replays.configs == {"cleanup.policy": "compact"}
+    assert evidence.partitions == replays.partitions == 1
