@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,10 +149,18 @@ def check_topics(settings: Settings, book: Book | None) -> int:
     Raises `PreconditionError`, which names every topic that is missing or has another count.
     """
     with admin(settings) as client:
-        counts = _partition_counts(client)
+        described = client.describe_topics()
+    counts = {topic["name"]: len(topic["partitions"]) for topic in described}
     faults = topic_faults(settings, book, counts)
     if faults:
-        raise PreconditionError("; ".join(faults), "tsuide topics create makes what is missing")
+        remedy = "tsuide topics create makes what is missing"
+        if settings.kafka_security != "PLAINTEXT":
+            remedy += "; one that this user may not Describe looks missing, too"
+        raise PreconditionError("; ".join(faults), remedy)
+    allowed = {topic["name"]: topic.get("authorized_operations") or () for topic in described}
+    faults = right_faults(settings, book, allowed)
+    if faults:
+        raise PreconditionError("; ".join(faults), "see the page on security for what to allow")
     return counts[settings.topic(TOPICS[0])]
 
 
@@ -181,6 +189,36 @@ def topic_faults(settings: Settings, book: Book | None, counts: Mapping[str, int
         listing = ", ".join(f"{name} {count}" for name, count in sorted(present.items()))
         faults.append(f"partition counts differ: {listing}")
     return faults
+
+
+def rights(book: Book | None) -> dict[str, tuple[str, ...]]:
+    """What a worker must be allowed on each topic (without prefix), as Kafka calls it.
+
+    To read or to write implies to see the topic (Describe).
+    """
+    both = (LEARNED, ERASED, CONTROL, *output_topics(book))
+    return {
+        **dict.fromkeys((CATALOG, *TOPICS), ("READ",)),
+        **dict.fromkeys(both, ("READ", "WRITE")),
+        EVIDENCE: ("WRITE",),
+    }
+
+
+def right_faults(
+    settings: Settings, book: Book | None, allowed: Mapping[str, Collection[str]]
+) -> list[str]:
+    """What this user lacks, given what Kafka allows it on each topic (with prefix).
+
+    A broker that does not tell, for which a topic has no operation at all, is passed over: the
+    worker ends when it refuses something.
+    """
+    return [
+        f"topic {settings.topic(name)}: this user may not {wanted.capitalize()}"
+        for name, operations in rights(book).items()
+        for wanted in operations
+        if wanted not in (found := allowed.get(settings.topic(name)) or operations)
+        and "ALL" not in found
+    ]
 
 
 @contextmanager

@@ -81,6 +81,8 @@ class GivenKafka(KafkaServer):
 
 
 SASL_USER, SASL_PASSWORD = "tsuide", "a password of the tests"
+#: Has the same password, and may only what the broker's rules say.
+BOUND_USER = "tsuide-bound"
 
 
 def _login(listener: str) -> dict[str, str]:
@@ -106,6 +108,10 @@ SETTINGS = {
     **_login("sasl"),
     **_login("tls"),
     "listener.name.mutual.ssl.client.auth": "required",
+    # Whoever comes by a door without names may everything, and so may those with a certificate.
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "super.users": f"User:ANONYMOUS;User:{SASL_USER};User:worker",
+    "listener.name.mutual.ssl.principal.mapping.rules": "RULE:^(.*,)?CN=([^,]+).*$/$2/",
     "auto.create.topics.enable": "false",
     "num.network.threads": "2",
     "num.io.threads": "2",
@@ -199,8 +205,12 @@ class JarKafka(KafkaServer):
         self._log = self._dir / "broker.log"
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.stop)
-        user = f"SCRAM-SHA-512=[name={SASL_USER},password={SASL_PASSWORD}]"
-        given = ("-t", "tsuideTestsKafkaOneNod", "--add-scram", user, "-c")
+        users = [
+            word
+            for name in (SASL_USER, BOUND_USER)
+            for word in ("--add-scram", f"SCRAM-SHA-512=[name={name},password={SASL_PASSWORD}]")
+        ]
+        given = ("-t", "tsuideTestsKafkaOneNod", *users, "-c")
         self._run("kafka.tools.StorageTool", "format", *given)
         self._start()
 

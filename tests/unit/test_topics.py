@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from streams.settings import load_settings
-from streams.topics import EVIDENCE, LEARNED, REPLAYS, plan_topics, topic_faults
+from streams.topics import (
+    EVIDENCE,
+    LEARNED,
+    REPLAYS,
+    plan_topics,
+    right_faults,
+    rights,
+    topic_faults,
+)
 from triggers.events import CATALOG, TOPICS
 
 
@@ -33,3 +41,14 @@ def test_p9_the_evidence_of_consent_is_kept_three_years_and_a_month() -> None:
     assert evidence.configs == {"retention.ms": "97286400000"}  # and so deleted, not compacted
     assert replays.configs == {"cleanup.policy": "compact"}
     assert evidence.partitions == replays.partitions == 1
+
+
+def test_a_right_that_is_missing_is_named_and_a_broker_that_tells_none_is_believed() -> None:
+    settings = load_settings(prefix="x-")
+    everything = {f"x-{name}": wanted for name, wanted in rights(None).items()}
+    assert everything.keys() == {f"x-{name}" for name in counts() if name != REPLAYS}
+    assert right_faults(settings, None, everything) == []
+    assert right_faults(settings, None, dict.fromkeys(everything, ())) == []
+    assert right_faults(settings, None, dict.fromkeys(everything, ("ALL",))) == []
+    faults = right_faults(settings, None, {**everything, "x-learned": ("DESCRIBE", "READ")})
+    assert faults == ["topic x-learned: this user may not Write"]
