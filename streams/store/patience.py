@@ -151,11 +151,12 @@ class PatientStore(Store):
 
     async def apply(self, partition: int, batch: Batch) -> None:
         """As :meth:`Store.apply`, but only what does not pass is raised."""
-        await self.patience.open()
         tries, doubtful = 0, False
         who = object()
         with self.patience.waiting(who):
             while True:
+                # Before each try: a halt may begin while what passes by itself is waited out.
+                await self.patience.open()
                 try:
                     await super().apply(partition, batch)
                     return
