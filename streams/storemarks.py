@@ -6,8 +6,9 @@ mark and another identity, or none, has met a store that was emptied, replaced o
 somebody else; going on there would begin from the first record with timers and caps forgotten.
 """
 
+import asyncio
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -19,11 +20,15 @@ from streams.clock import wall_ms
 from streams.errors import PreconditionError
 from streams.outbox import Sender
 from streams.store.store import Store
+from streams.topicids import KEY as TOPIC_IDS_KEY
+from streams.topicids import Ask, ask_aside, check_ids
 from streams.topics import CONTROL
 
 log = structlog.get_logger(__name__)
 
 _POLL_MS = 2_000
+
+Records = list[tuple[bytes | None, bytes | None]]
 
 
 class StoreLostError(PreconditionError):
@@ -45,6 +50,16 @@ def mark_key(partition: int) -> bytes:
     return b"p%d" % partition
 
 
+def mark_value(identity: str) -> bytes:
+    """The record's value."""
+    return _to_json(Mark(identity))
+
+
+def new_identity() -> str:
+    """A random identity, 128 bits."""
+    return secrets.token_hex(16)
+
+
 def read_marks(records: Iterable[tuple[bytes | None, bytes | None]]) -> dict[bytes, str]:
     """Key -> identity, from all records of the topic in their order; what is no mark is no mark."""
     marks: dict[bytes, str] = {}
@@ -63,25 +78,45 @@ def read_marks(records: Iterable[tuple[bytes | None, bytes | None]]) -> dict[byt
 class StoreMarks:
     """Compares partitions with their marks at a claim, and makes the marks of new ones."""
 
-    def __init__(self, options: Mapping[str, Any], prefix: str, store: Store) -> None:
-        """``options`` reach Kafka; ``prefix`` is the topics'."""
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        prefix: str,
+        store: Store,
+        topics: Ask | None = None,
+        read: Callable[[], Awaitable[Records]] | None = None,
+    ) -> None:
+        """``options`` reach Kafka; ``prefix`` is the topics'; ``topics`` answers the ids of the
+        topics in (``streams.topicids.topic_ids``) and is called in a thread; ``read`` stands for
+        reading the topic ``control`` where there is no Kafka."""
         self._options = options
         self._topic = prefix + CONTROL
         self._store = store
+        self._topics = topics
+        self._read = read or self._read_control
 
     async def check(self, partitions: Iterable[int], sender: Sender) -> None:
-        """Let claimed partitions pass that live here, mark new ones.
+        """Let claimed partitions pass that live here and whose topics are the ones that their
+        offsets belong to; mark new ones.
 
         Raises:
             StoreLostError: a partition lives in another store, or in one that was emptied.
+            TopicMadeAnewError: a topic in was deleted and made again.
         """
-        marks = read_marks(await self._read())
+        if self._topics is None:
+            records = await self._read()
+        else:
+            found, records = await asyncio.gather(ask_aside(self._topics), self._read())
+            ids = check_ids(found, records)
+            if ids is not None:
+                await self._tell(sender, TOPIC_IDS_KEY, ids)
+        marks = read_marks(records)
         lost, new = [], []
         for number in partitions:
             here = await self._store.identity(number)
             known = marks.get(mark_key(number))
             if known is None:
-                new.append((number, here or secrets.token_hex(16), here))
+                new.append((number, here or new_identity(), here))
             elif here != known:
                 lost.append((number, here))
         if lost:
@@ -89,16 +124,18 @@ class StoreMarks:
         for number, identity, here in new:
             if here is None:
                 await self._store.identify(number, identity)
-            value = _to_json(Mark(identity))
-            await sender.send_batch(self._topic, 0, [(mark_key(number), value, None, wall_ms())])
+            await self._tell(sender, mark_key(number), mark_value(identity))
 
-    async def _read(self) -> list[tuple[bytes | None, bytes | None]]:
+    async def _tell(self, sender: Sender, key: bytes, value: bytes) -> None:
+        await sender.send_batch(self._topic, 0, [(key, value, None, wall_ms())])
+
+    async def _read_control(self) -> Records:
         place = TopicPartition(self._topic, 0)
         consumer = AIOKafkaConsumer(
             **self._options, enable_auto_commit=False, isolation_level="read_committed"
         )
         await consumer.start()
-        found: list[tuple[bytes | None, bytes | None]] = []
+        found: Records = []
         try:
             consumer.assign([place])
             await consumer.seek_to_beginning(place)

@@ -35,7 +35,7 @@ from streams.store.errors import StoreError
 from streams.store.patience import Patience, PatientStore
 from streams.storemarks import StoreMarks
 from streams.storewatch import BookWatch, trim_while_full, watch_server
-from streams.topicids import check_topic_ids
+from streams.topicids import check_topic_ids, topic_ids, watch_topic_ids
 from streams.topics import check_topics, output_topics
 from streams.web.server import WebServer
 from streams.world import World
@@ -98,14 +98,11 @@ class _Worker:
         async def crash(error: BaseException) -> None:
             await app.crash(error)
 
-        marks = StoreMarks(settings.kafka_options(), settings.prefix, store)
+        marks = StoreMarks(
+            settings.kafka_options(), settings.prefix, store, lambda: topic_ids(settings)
+        )
         intake = Intake(
-            world,
-            lambda: app.sender,
-            outputs,
-            crash,
-            catch_up=erased.catch_up,
-            marks=marks,
+            world, lambda: app.sender, outputs, crash, catch_up=erased.catch_up, marks=marks
         )
         app = create_app(settings, intake, TOPICS)
         observer.watch(world, intake, store.patience)
@@ -188,6 +185,7 @@ class _Worker:
             "store": watch_server(store),
             "trims": trim_while_full(store, intake.partitions.values),
             "rules": self._watch_rules(world, observer, intake),
+            "topics": watch_topic_ids(lambda: topic_ids(world.settings)),
         }
         for name, work in watches.items():
             self._begin(self._guard(work, crash), name)

@@ -329,12 +329,15 @@ class Pipeline:
         """Customer records in the log that the store does not count as applied."""
         tps = [TopicPartition(self.prefix + t, n) for t in TOPICS for n in range(PARTITIONS)]
         ends = self._looker.end_offsets(tps)
-        applied = 0
-        for number in range(PARTITIONS):
-            key = partition_keys(number, self.prefix).meta
-            meta: dict[bytes, bytes] = self._store.hgetall(key)  # type: ignore[assignment]
-            applied += sum(int(value) for name, value in meta.items() if name.startswith(b"o:"))
+        applied = sum(sum(self.stored(topic)) for topic in TOPICS)
         return int(sum(ends.values())) - applied
+
+    def stored(self, topic: str) -> list[int]:
+        """The next offset of a topic in, by partition, as the store has it."""
+        return [
+            int(self._store.hget(partition_keys(number, self.prefix).meta, f"o:{topic}") or 0)
+            for number in range(PARTITIONS)
+        ]
 
 
 def due_of(body: bytes) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ from kafka import KafkaAdminClient, TopicPartition
 
 from streams.embedded import EmbeddedStore
 from streams.rulefiles import load_book
-from streams.topics import output_topics
+from streams.topics import create_topics, output_topics
 from tests.integration.pipeline import Pipeline, now_ms
 from tests.kafka_server import KafkaServer
 
@@ -143,20 +145,39 @@ def refused(pipeline: Pipeline) -> str:
     return worker.log.read_text()
 
 
-def test_s29_a_topic_that_was_made_anew_is_refused(pipeline: Pipeline) -> None:
-    first_run(pipeline)
-    name = f"{pipeline.prefix}cart"
+def make_anew(pipeline: Pipeline, topic: str) -> None:
+    name = f"{pipeline.prefix}{topic}"
     with contextlib.closing(admin(pipeline)) as client:
         client.delete_topics([name])
         deadline = time.monotonic() + 30
         while name in {topic["name"] for topic in client.describe_topics()}:
             assert time.monotonic() < deadline
             time.sleep(0.2)
-    assert pipeline.tsuide("topics", "create", "--partitions", "4").returncode == 0
+    create_topics(pipeline.settings, rules=pipeline.rules, partitions=4)
+
+
+def test_s29_a_topic_that_was_made_anew_is_refused(pipeline: Pipeline) -> None:
+    first_run(pipeline)
+    make_anew(pipeline, "cart")
     shop(pipeline, 20, 40)  # so that the stored offsets lie within what is there
     told = refused(pipeline)
     assert "topics cart were made anew" in told
     assert "runbook" in told
+
+
+def test_s29_a_topic_made_anew_after_the_start_is_refused_by_the_claim(pipeline: Pipeline) -> None:
+    first_run(pipeline)
+    before = pipeline.stored("cart")
+    pipeline.settings = pipeline.settings.model_copy(update={"failpoint": "after_claim:stop@1"})
+    worker = pipeline.start_worker()
+    _, status = os.waitpid(worker.process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status), worker.log.read_text()
+    make_anew(pipeline, "cart")
+    shop(pipeline, 20, 40)
+    worker.process.send_signal(signal.SIGCONT)
+    assert worker.process.wait(60) == 1
+    assert "topics cart were made anew" in worker.log.read_text()
+    assert pipeline.stored("cart") == before
 
 
 def test_s29_added_partitions_are_refused(pipeline: Pipeline) -> None:
