@@ -8,7 +8,7 @@ together with what was decided after it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import msgspec
@@ -49,6 +49,19 @@ async def activations(store: Store, partition: int) -> list[Activation]:
 def read_activations(packed: bytes | None) -> list[Activation]:
     """The changes in a stored document; none where there is no document."""
     return _unpack(packed) if packed else []
+
+
+def without_topics(packed: bytes, topics: Collection[str]) -> bytes:
+    """The document for topics whose offsets begin anew: the last book decides all of theirs."""
+    known = [
+        Activation(
+            one.digest,
+            {topic: offset for topic, offset in one.offsets.items() if topic not in topics},
+            one.at_ms,
+        )
+        for one in _unpack(packed)
+    ]
+    return _pack(known)
 
 
 def book_at(known: list[Activation], topic: str, offset: int) -> str | None:

@@ -9,7 +9,7 @@ import typer
 
 from streams.deadletterscli import dead_letters_app
 from streams.personalcli import erase, export
-from streams.snapshotcli import forget_store, restore, snapshot
+from streams.snapshotcli import forget_store, restore, snapshot, topics_accept
 
 app = typer.Typer(
     name="tsuide",
@@ -27,6 +27,7 @@ app.command()(export)
 app.command()(snapshot)
 app.command()(restore)
 app.command("forget-store")(forget_store)
+topics_app.command("accept")(topics_accept)
 
 Json = Annotated[bool, typer.Option("--json", help="The last line is one JSON object.")]
 Kafka = Annotated[str | None, typer.Option(help="HOST:PORT of Kafka (TSUIDE_KAFKA).")]

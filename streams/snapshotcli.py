@@ -1,11 +1,11 @@
-"""``tsuide snapshot``, ``restore`` and ``forget-store``."""
+"""``tsuide snapshot``, ``restore``, ``forget-store`` and ``topics accept``."""
 
 from __future__ import annotations
 
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -61,47 +61,61 @@ def restore(
 ) -> None:
     """Put partitions back; workers then read on from where the snapshot was taken."""
     from streams.errors import UsageError
-    from streams.personal import read_ledger
-    from streams.snapshots import check, check_log, file_of, put_back, read, server
-    from streams.topics import partition_count
+    from streams.repair import restore as put_back
+    from streams.snapshots import file_of
 
     settings = _settings(kafka, redis, prefix)
-    paths = [file_of(source, number) for number in numbers or ()] or sorted(
+    paths = [file_of(source, number) for number in dict.fromkeys(numbers or ())] or sorted(
         source.glob("p*.snapshot")
     )
     if not paths:
         raise UsageError(f"--from {source}: there is no snapshot in it")
-    partitions = partition_count(settings)
-    heads = {}
-    for path in paths:
-        taken = read(path)
-        check(taken, path, settings, partitions)
-        heads[path] = taken._replace(values={})
-    check_log(settings, heads)
-    ledger = read_ledger(settings)
-    erased = 0
-    with server(settings) as client:
-        for path in paths:
-            erased += put_back(client, read(path), ledger, replace, path)
-    _print({"partitions": len(paths), "erased_left_out": erased}, as_json)
+    _print(put_back(settings, paths, replace)._asdict(), as_json)
 
 
 def forget_store(
     numbers: Numbers = None,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Timers, caps and carts of these partitions are gone.")
+        bool, typer.Option("--yes", help="Delete all keys of these partitions, for good.")
     ] = False,
     kafka: Kafka = None,
+    redis: Redis = None,
     prefix: Prefix = None,
+    as_json: Json = False,
 ) -> None:
-    """Begin anew with an empty store: workers read from the first record that Kafka has."""
+    """Begin anew: empty the store; workers read from the first record that Kafka has."""
     from streams.errors import UsageError
-    from streams.snapshots import forget_marks
+    from streams.repair import forget_store as forget
 
     if not yes:
-        raise UsageError("forget-store: what the store held is gone for good: say --yes")
-    count = forget_marks(_settings(kafka, None, prefix), numbers)
-    _print({"partitions": count}, False)
+        raise UsageError(
+            "forget-store: what the store holds of these partitions (timers, caps, carts, what was "
+            "not sent yet) is deleted for good: say --yes"
+        )
+    _print(forget(_settings(kafka, redis, prefix), numbers or None)._asdict(), as_json)
+
+
+def topics_accept(
+    topics: Annotated[list[str], typer.Argument(help="Topics in, without prefix: cart ...")],
+    read_on: Annotated[
+        Literal["first", "stored"],
+        typer.Option(
+            "--read-on",
+            help="From the first record that Kafka has, or from the stored offsets: only where "
+            "the old records were brought back under their old offsets.",
+        ),
+    ],
+    kafka: Kafka = None,
+    redis: Redis = None,
+    prefix: Prefix = None,
+    as_json: Json = False,
+) -> None:
+    """Accept topics in that were deleted and made anew; what is known of customers stays."""
+    from streams.repair import accept_topics
+
+    accepted = sorted(set(topics))
+    partitions = accept_topics(_settings(kafka, redis, prefix), accepted, read_on)
+    _print({"topics": len(accepted), "partitions": partitions}, as_json)
 
 
 def _print(figures: dict[str, float], as_json: bool) -> None:

@@ -22,20 +22,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import redis
-from kafka import KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 
 from streams.clock import wall_ms
 from streams.erasure import Ledger
 from streams.errors import PreconditionError, StreamsError
-from streams.scanning import partitions_of, reader, scan
+from streams.scanning import reader
 from streams.settings import Settings
 from streams.store.calls import Meta, read_meta
 from streams.store.keys import PartitionKeys, partition_keys
-from streams.storemarks import mark_key, read_marks
+from streams.storemarks import new_identity
 from streams.tls import tls_reason
-from streams.topicids import KEY as TOPIC_IDS_KEY
-from streams.topics import CONTROL
-from triggers.durations import to_text
+from triggers.durations import to_ms, to_text
 from triggers.events import TOPICS
 from triggers.state import PART_LETTERS, SCHEMA
 
@@ -43,7 +41,9 @@ FORMAT = 1
 _DIGEST_BYTES = 32
 _HEAD_BYTES_MAX = 64 * 1024
 _PAGE = 1_000
-_ACK_S = 30
+_PROBE_MS = 60_000
+#: As many as ``tsuide topics create`` makes at most.
+PARTITIONS_MAX = 1024
 
 
 class SnapshotError(StreamsError):
@@ -77,11 +77,17 @@ def keys_of(partition: int, prefix: str) -> dict[str, bytes]:
 
 def partitions_stored(client: redis.Redis, prefix: str) -> list[int]:
     """The partitions that were ever claimed, as the first one's count tells."""
-    for number in range(1024):
+    for number in range(PARTITIONS_MAX):
         flat: Any = client.hgetall(partition_keys(number, prefix).meta)
-        if flat:
+        if b"partitions" in flat:
             return list(range(int(flat[b"partitions"])))
     return []
+
+
+def meta_of(client: redis.Redis, partition: int, prefix: str) -> Meta | None:
+    """What a partition's meta holds; None where it was never claimed."""
+    flat: Any = client.hgetall(partition_keys(partition, prefix).meta)
+    return _meta(flat)
 
 
 def take(client: redis.Redis, partition: int, prefix: str) -> Snapshot | None:
@@ -111,7 +117,10 @@ def take(client: redis.Redis, partition: int, prefix: str) -> Snapshot | None:
 
 
 def _meta(flat: Mapping[bytes, bytes]) -> Meta | None:
-    return read_meta([part for pair in flat.items() for part in pair]) if flat else None
+    # Without a token nobody has claimed it: a late call can leave a field in an emptied store.
+    if b"token" not in flat:
+        return None
+    return read_meta([part for pair in flat.items() for part in pair])
 
 
 def file_of(folder: Path, partition: int) -> Path:
@@ -170,46 +179,108 @@ def check(snapshot: Snapshot, path: Path, settings: Settings, partitions: int) -
         raise SnapshotError(f"{path}: of {count} partitions, and the topics have {partitions}")
     if head["schema"] > SCHEMA:
         raise SnapshotError(f"{path}: written by a later release")
+    if file_of(path.parent, head["partition"]) != path or head["partition"] >= partitions:
+        raise SnapshotError(f"{path}: holds partition {head['partition']}: it was renamed")
+    if not {"meta"} <= snapshot.values.keys() <= keys_of(head["partition"], head["prefix"]).keys():
+        raise SnapshotError(f"{path}: holds other keys than those of a partition")
 
 
-def check_log(settings: Settings, snapshots: Mapping[Path, Snapshot]) -> None:
+def check_topics(head: Mapping[str, Any], path: Path, accepted: Mapping[str, int]) -> None:
+    """Whether the offsets are those of the topics of now; `SnapshotError` when not.
+
+    ``accepted`` tells when (ms) topics were accepted that had been made anew.
+    """
+    for topic, at_ms in accepted.items():
+        if head["offsets"].get(topic, 0) > 0 and to_ms(head["at"]) < at_ms:
+            raise SnapshotError(f"{path}: taken before topic {topic} was made anew")
+
+
+def readable(offset: int, first: int, end: int) -> bool:
+    """Whether a log that has ``first`` to ``end`` can be read on from a stored offset.
+
+    0 stands for the first record that Kafka has, wherever that is: so does a claim read it.
+    """
+    return offset <= 0 or first <= offset <= end
+
+
+def check_log(settings: Settings, heads: Mapping[Path, Mapping[str, Any]]) -> None:
     """Whether Kafka still has every record that is to be read again; `SnapshotError` when not."""
     with reader(settings, "tsuide-restore") as consumer:
-        for path, snapshot in snapshots.items():
-            number = snapshot.head["partition"]
-            places = {TopicPartition(settings.topic(topic), number): topic for topic in TOPICS}
-            first = consumer.beginning_offsets(list(places))
-            end = consumer.end_offsets(list(places))
-            for place, topic in places.items():
-                offset = snapshot.head["offsets"].get(topic, 0)
-                if not first[place] <= offset <= end[place]:
-                    raise SnapshotError(
-                        f"{path}: reads on from {topic}/{number}/{offset}, and Kafka has "
-                        f"{first[place]} to {end[place]}"
-                    )
+        for path, head in heads.items():
+            check_places(consumer, settings, f"{path}", head["partition"], head["offsets"])
+
+
+def check_places(
+    consumer: KafkaConsumer,
+    settings: Settings,
+    what: str,
+    number: int,
+    offsets: Mapping[str, int],
+) -> None:
+    """As :func:`check_log`, for one partition; ``what`` names in the error whose offsets it are."""
+    places = {TopicPartition(settings.topic(topic), number): topic for topic in TOPICS}
+    first = consumer.beginning_offsets(list(places))
+    end = consumer.end_offsets(list(places))
+    for place, topic in places.items():
+        offset = offsets.get(topic, 0)
+        if not readable(offset, first[place], end[place]):
+            raise SnapshotError(
+                f"{what}: reads on from {topic}/{number}/{offset}, and Kafka has "
+                f"{first[place]} to {end[place]}"
+            )
+
+
+def check_room(client: redis.Redis, snapshot: Snapshot, replace: bool, path: Path) -> None:
+    """Whether the server can hold a snapshot; `SnapshotError` when not. ``snapshot`` needs no
+    values but ``meta``.
+
+    Raises too where the partition holds something and ``replace`` is not given.
+    """
+    number = snapshot.head["partition"]
+    meta = meta_of(client, number, snapshot.head["prefix"])
+    if meta is not None and meta.offsets and not replace:
+        raise SnapshotError(f"{path}: partition {number} holds something: --replace puts it away")
+    # A server refuses dumps of a later one, and a transaction that deletes does not roll back.
+    probe = partition_keys(number, snapshot.head["prefix"]).meta.removesuffix(b"meta") + b"probe"
+    try:
+        client.restore(probe, _PROBE_MS, snapshot.values["meta"], replace=True)
+    except redis.ResponseError as error:
+        if "payload" not in str(error):
+            raise
+        raise SnapshotError(f"{path}: dumped by a later release of the server") from None
+    client.delete(probe)
+
+
+class PutBack(NamedTuple):
+    """A partition that was put back: its new identity, and how many erased customers of its were
+    left out."""
+
+    identity: str
+    erased: int
 
 
 def put_back(
     client: redis.Redis, snapshot: Snapshot, ledger: Ledger, replace: bool, path: Path
-) -> int:
-    """Put a partition back; how many customers were left out because they are erased.
+) -> PutBack:
+    """Put a partition back, all of it or nothing.
 
-    The token becomes one that nobody holds, so a worker that still runs can write nothing.
+    The token becomes one that nobody holds, so a worker that still runs can write nothing. The
+    identity becomes a new one: whoever marks it then (``streams.repair``) makes every other copy
+    of the partition a foreign one, also in the store that was lost, should that come up again.
     Raises `SnapshotError` where the partition holds something and ``replace`` is not given.
     """
     number, prefix = snapshot.head["partition"], snapshot.head["prefix"]
-    keys = keys_of(number, prefix)
-    held: Any = client.hgetall(keys["meta"])
-    meta = _meta(held)
-    if meta is not None and meta.offsets and not replace:
-        raise SnapshotError(f"{path}: partition {number} holds something: --replace puts it away")
+    check_room(client, snapshot, replace, path)
+    keys, identity = keys_of(number, prefix), new_identity()
     with client.pipeline(transaction=True) as transaction:
         transaction.delete(*keys.values())
         for name, blob in snapshot.values.items():
             transaction.restore(keys[name], 0, blob)
         transaction.hset(keys["meta"], "token", f"restored-{secrets.token_hex(12)}")
+        transaction.hset(keys["meta"], "store", identity)
         transaction.execute()
-    return _leave_out(client, partition_keys(number, prefix), ledger) if ledger else 0
+    erased = _leave_out(client, partition_keys(number, prefix), ledger) if ledger else 0
+    return PutBack(identity, erased)
 
 
 def _leave_out(client: redis.Redis, keys: PartitionKeys, ledger: Ledger) -> int:
@@ -227,23 +298,3 @@ def _leave_out(client: redis.Redis, keys: PartitionKeys, ledger: Ledger) -> int:
                 client.zrem(keys.due, raw_id)
                 gone.add(raw_id)
     return len(gone)
-
-
-def forget_marks(settings: Settings, numbers: list[int] | None) -> int:
-    """Take back which store partitions (None: all) live in; how many that were."""
-    topic, count = settings.topic(CONTROL), 0
-    with reader(settings, "tsuide-forget-store") as consumer:
-        partitions_of(consumer, topic)
-        records = [(record.key, record.value) for record in scan(consumer, topic, 0)]
-    chosen = None if numbers is None else {mark_key(number) for number in numbers}
-    marks = set(read_marks(records))
-    producer = KafkaProducer(
-        **settings.kafka_options(), client_id="tsuide-forget-store", acks="all"
-    )
-    with closing(producer):
-        for key in marks if chosen is None else marks & chosen:
-            producer.send(topic, None, key, partition=0).get(timeout=_ACK_S)
-            count += 1
-        if chosen is None:
-            producer.send(topic, None, TOPIC_IDS_KEY, partition=0).get(timeout=_ACK_S)
-    return count

@@ -14,7 +14,8 @@ import redis
 from streams.embedded import EmbeddedStore
 from streams.erasure import Ledger
 from streams.poison import Care
-from streams.snapshots import put_back, take
+from streams.repair import read_from_first
+from streams.snapshots import keys_of, put_back, take
 from streams.store import Store
 from streams.store.errors import FunctionsMissing, StoreError
 from tests.integration.bench import Bench, Log, StandingClock
@@ -147,3 +148,6 @@ def test_the_reader_takes_snapshots_and_writes_nothing_and_restore_puts_them_bac
         again = take(reader, 0, "")
         assert again is not None
         assert again.head["offsets"] == taken.head["offsets"]
+        read_from_first(restore, 0, "", ["cart"])  # tsuide topics accept
+        assert restore.delete(*keys_of(0, "").values()) > 0  # tsuide forget-store
+        assert take(reader, 0, "") is None

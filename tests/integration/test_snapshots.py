@@ -7,25 +7,34 @@ from pathlib import Path
 import pytest
 import redis
 
+from streams.activations import activations, book_at
 from streams.embedded import EmbeddedStore
 from streams.erasure import Entry, Ledger
+from streams.repair import put_all_back, read_from_first
 from streams.settings import load_settings
 from streams.snapshots import (
+    Snapshot,
     SnapshotError,
     check,
+    check_room,
+    check_topics,
     file_of,
     partitions_stored,
     put_back,
     read,
+    readable,
     take,
     write,
 )
 from streams.store.errors import Fenced, SchemaNewer
 from streams.store.keys import partition_keys
+from streams.storemarks import StoreLostError, StoreMarks, mark_key, mark_value
 from tests.integration.bench import Bench, Log, StandingClock, model, same
-from tests.integration.stores import opened, run
+from tests.integration.stores import dump, opened, run
+from tests.integration.test_store_marks import Control
 from tests.unit.harness import DAY, HOUR, NOON, SECOND, make_book
 from triggers.book import Book
+from triggers.durations import to_ms
 
 pytestmark = pytest.mark.usefixtures("raw")
 
@@ -134,7 +143,7 @@ def test_whoever_was_erased_since_the_snapshot_is_not_put_back(
     assert taken is not None
     write(taken, path)
     raw.flushdb()
-    assert put_back(raw, read(path), ledger, False, path) == 1
+    assert put_back(raw, read(path), ledger, False, path).erased == 1
     keys = partition_keys(0, "")
     left = [field for key in keys.customers for field in raw.hkeys(key)]
     assert not any(field[1:] == b"c1" for field in left)
@@ -178,6 +187,163 @@ def test_a_file_that_is_cut_or_changed_is_refused(
     with pytest.raises(SnapshotError, match="holds something"):
         put_back(raw, found, Ledger(), False, path)
     assert partitions_stored(raw, "") == [0]
+
+
+def one_partition(server: EmbeddedStore, raw: redis.Redis, path: Path) -> Snapshot:
+    """A partition with something in it, and its snapshot as a file."""
+    log = Log(1)
+    shopping(log, 0, 5)
+
+    async def body() -> None:
+        async with opened(server) as store:
+            bench = Bench(store, book(), log, StandingClock())
+            await bench.open(0)
+            await bench.round(0)
+            await bench.close(0)
+
+    run(body())
+    taken = take(raw, 0, "")
+    assert taken is not None
+    write(taken, path)
+    return taken
+
+
+@pytest.mark.parametrize(
+    ("offset", "first", "end", "fits"),
+    [(0, 0, 0, True), (0, 7, 9, True), (7, 7, 9, True), (9, 7, 9, True), (6, 7, 9, False),
+     (10, 7, 9, False), (1, 7, 9, False)],
+)  # fmt: skip
+def test_offset_0_means_the_first_record_that_kafka_has(
+    offset: int, first: int, end: int, fits: bool
+) -> None:
+    assert readable(offset, first, end) is fits
+
+
+def test_what_was_put_back_is_another_store_than_the_one_it_came_from(
+    server: EmbeddedStore, raw: redis.Redis, tmp_path: Path
+) -> None:
+    path, control = file_of(tmp_path, 0), Control()
+
+    async def claim() -> None:
+        async with opened(server) as store:
+            await store.claim(0, "t", 1, 1, 1)
+            await StoreMarks({}, "x-", store, None, control.read).check([0], control)
+
+    one_partition(server, raw, path)
+    run(claim())
+    taken = take(raw, 0, "")
+    assert taken is not None
+    write(taken, path)
+    lost = {key: raw.dump(key) for key in raw.keys()}  # noqa: SIM118 - it is a server
+    # Forgotten, and a worker has begun anew: the mark names what it made.
+    raw.flushdb()
+    control.records.append((mark_key(0), None))
+    run(claim())
+    done = put_all_back(raw, {path: read(path)}, Ledger(), True)
+    with pytest.raises(StoreLostError):
+        run(claim())  # nobody goes on before the mark is written
+    control.records.append((mark_key(0), mark_value(done[0][0])))
+    run(claim())
+    # The store that was lost comes up again: it is not the one that the partition lives in.
+    raw.flushdb()
+    for key, blob in lost.items():
+        raw.restore(key, 0, blob)  # type: ignore[arg-type]
+    with pytest.raises(StoreLostError):
+        run(claim())
+
+
+def test_a_dump_that_the_server_does_not_take_changes_nothing(
+    server: EmbeddedStore, raw: redis.Redis, tmp_path: Path
+) -> None:
+    path = file_of(tmp_path, 0)
+    taken = one_partition(server, raw, path)
+    before = dump(raw)
+    blob = taken.values["meta"]
+    later = taken._replace(values={**taken.values, "meta": blob[:-10] + b"\xff\xff" + blob[-8:]})
+    with pytest.raises(SnapshotError, match="later release of the server"):
+        check_room(raw, later, True, path)
+    with pytest.raises(SnapshotError, match="later release of the server"):
+        put_back(raw, later, Ledger(), True, path)
+    assert dump(raw) == before
+    check_room(raw, taken, True, path)
+    assert dump(raw) == before, "the probe is gone"
+    with pytest.raises(SnapshotError, match="holds something"):
+        check_room(raw, taken, False, path)
+
+
+def test_a_file_that_was_renamed_or_changes_meanwhile_is_refused(
+    server: EmbeddedStore, raw: redis.Redis, tmp_path: Path
+) -> None:
+    path, other = file_of(tmp_path, 0), file_of(tmp_path, 1)
+    taken = one_partition(server, raw, path)
+    other.write_bytes(path.read_bytes())
+    with pytest.raises(SnapshotError, match="renamed"):
+        check(read(other), other, load_settings(), 1)
+    raw.flushdb()
+    checked = taken._replace(head={**taken.head, "number": 99})
+    with pytest.raises(SnapshotError, match="changed while"):
+        put_all_back(raw, {path: checked}, Ledger(), False)
+    assert dump(raw) == {}
+
+
+def test_a_snapshot_from_before_a_topic_was_made_anew_is_refused(
+    server: EmbeddedStore, raw: redis.Redis, tmp_path: Path
+) -> None:
+    path = file_of(tmp_path, 0)
+    head = one_partition(server, raw, path).head
+    at_ms = to_ms(head["at"])
+    check_topics(head, path, {"cart": at_ms, "usage": at_ms + 1})  # it has read nothing of usage
+    with pytest.raises(SnapshotError, match="before topic cart was made anew"):
+        check_topics(head, path, {"cart": at_ms + 1})
+
+
+def test_an_accepted_topic_is_read_from_its_first_record_and_customers_stay(
+    server: EmbeddedStore, raw: redis.Redis, tmp_path: Path
+) -> None:
+    one_partition(server, raw, file_of(tmp_path, 0))
+    keys = partition_keys(0, "")
+    before = take(raw, 0, "")
+    assert before is not None
+    assert before.head["offsets"]["cart"] == 5
+    raw.set(keys.trial, b"what was in hand")
+    read_from_first(raw, 0, "", ["cart"])
+    read_from_first(raw, 1, "", ["cart"])  # never claimed: nothing is made
+    after = take(raw, 0, "")
+    assert after is not None
+    assert "cart" not in after.head["offsets"]
+    assert after.head["offsets"]["customer"] == before.head["offsets"]["customer"]
+    assert not raw.exists(keys.trial)
+    assert partitions_stored(raw, "") == [0]
+
+    again = Log(1)
+    item = {"sku": "s9", "quantity": 1, "unit_price": 500}
+    cart = {"cart_id": "new", "item": item, "subtotal": 1, "currency": "JPY"}
+    for number in range(5):
+        again.event("consent.granted", f"c{number}", NOON, {"channel": "*"}, f"g{number}")
+    again.event("cart.item_added", "c1", NOON + DAY, cart, "new")
+
+    async def body() -> None:
+        async with opened(server) as store:
+            known = await activations(store, 0)
+            assert book_at(known, "cart", 0) == known[-1].digest
+            bench = Bench(store, book(), again, StandingClock())
+            await bench.open(0)
+            await bench.round(0)
+            meta = await store.meta(0)
+            assert meta is not None
+            assert meta.offsets["cart"] == 1
+            await bench.close(0)
+            assert bench.outcome.offers
+
+    run(body())
+
+
+def test_a_field_that_a_late_call_left_is_no_partition(
+    server: EmbeddedStore, raw: redis.Redis
+) -> None:
+    raw.hset(partition_keys(0, "").meta, "store", "late")
+    assert partitions_stored(raw, "") == []
+    assert take(raw, 0, "") is None
 
 
 def test_s30_documents_of_a_later_release_are_refused_whole(

@@ -17,6 +17,7 @@ from kafka import KafkaAdminClient, TopicPartition
 
 from streams.embedded import EmbeddedStore
 from streams.rulefiles import load_book
+from streams.store.keys import partition_keys
 from streams.topics import create_topics, output_topics
 from tests.integration.pipeline import Pipeline, now_ms
 from tests.kafka_server import KafkaServer
@@ -108,6 +109,95 @@ def test_s04_forget_store_begins_anew_on_purpose(pipeline: Pipeline, store: Embe
     assert [name for name, copies in output.copies.items() if copies > 1] == []
 
 
+def test_s04_forget_store_empties_a_store_that_is_full_in_one_command(
+    pipeline: Pipeline, store: EmbeddedStore
+) -> None:
+    first_run(pipeline)
+    with redis.Redis.from_url(store.url) as raw:
+        raw.set("{another-p0}:meta", "not ours")
+        one = pipeline.tsuide("forget-store", "--yes", "--partition", "2", "--json")
+        assert json.loads(one.stdout)["partitions"] == 1
+        metas = [partition_keys(number, pipeline.prefix).meta for number in range(4)]
+        assert [raw.exists(meta) for meta in metas] == [1, 1, 0, 1]
+        told = pipeline.tsuide("forget-store", "--yes", "--json")
+        assert told.returncode == 0, told.stderr
+        assert json.loads(told.stdout)["partitions"] == 3
+        assert raw.keys() == [b"{another-p0}:meta"]
+    again = pipeline.start_worker()
+    again.wait_until_ready()
+    pipeline.settle()
+    assert sum(pipeline.stored("cart")) == 20
+    output, _, _ = pipeline.output()
+    assert [name for name, copies in output.copies.items() if copies > 1] == []
+
+
+def test_s04_a_snapshot_is_restored_although_a_worker_began_anew_meanwhile(
+    pipeline: Pipeline, store: EmbeddedStore, tmp_path: Path
+) -> None:
+    first_run(pipeline)
+    folder = tmp_path / "snapshot"
+    assert pipeline.tsuide("snapshot", "--out", str(folder)).returncode == 0
+    assert pipeline.tsuide("forget-store", "--yes").returncode == 0
+    meanwhile = pipeline.start_worker()
+    meanwhile.wait_until_ready()
+    pipeline.settle()
+    assert meanwhile.stop() == 0
+    restored = pipeline.tsuide("restore", "--from", str(folder), "--replace")
+    assert restored.returncode == 0, restored.stderr
+    shop(pipeline, 20, 20)
+    again = pipeline.start_worker()
+    again.wait_until_ready()
+    pipeline.settle()
+    assert again.stop() == 0
+    output, _, _ = pipeline.output()
+    assert [name for name, copies in output.copies.items() if copies > 1] == []
+
+
+def test_a_restore_checks_every_file_before_it_puts_the_first_back(
+    pipeline: Pipeline, store: EmbeddedStore, tmp_path: Path
+) -> None:
+    first_run(pipeline)
+    folder = tmp_path / "snapshot"
+    assert pipeline.tsuide("snapshot", "--out", str(folder)).returncode == 0
+    assert pipeline.tsuide("forget-store", "--yes", "--partition", "0").returncode == 0
+    with redis.Redis.from_url(store.url) as raw:
+        before = {key: raw.dump(key) for key in raw.keys()}  # noqa: SIM118 - it is a server
+        held = pipeline.tsuide("restore", "--from", str(folder))
+        assert held.returncode == 1
+        assert "partition 1 holds something" in held.stderr
+        whole = (folder / "p3.snapshot").read_bytes()
+        (folder / "p3.snapshot").write_bytes(whole[:-1])
+        cut = pipeline.tsuide("restore", "--from", str(folder), "--replace")
+        assert cut.returncode == 1
+        assert "p3.snapshot" in cut.stderr
+        assert {key: raw.dump(key) for key in raw.keys()} == before  # noqa: SIM118
+
+
+def test_a_topic_that_was_never_read_may_begin_later_than_0_when_it_is_restored(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    first_run(pipeline)
+    assert pipeline.stored("usage") == [0, 0, 0, 0]
+    folder = tmp_path / "snapshot"
+    assert pipeline.tsuide("snapshot", "--out", str(folder)).returncode == 0
+    name = f"{pipeline.prefix}usage"
+    for number in range(4):
+        pipeline.producer.send(name, b"{}", b"c0", partition=number)
+    pipeline.producer.flush()
+    with contextlib.closing(admin(pipeline)) as client:
+        places = [TopicPartition(name, number) for number in range(4)]
+        client.delete_records(dict.fromkeys(places, -1))
+    restored = pipeline.tsuide("restore", "--from", str(folder), "--replace")
+    assert restored.returncode == 0, restored.stderr
+    worker = pipeline.start_worker()
+    worker.wait_until_ready()
+    shop(pipeline, 20, 20)
+    deadline = time.monotonic() + 60
+    while sum(pipeline.stored("cart")) < 40:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_a_snapshot_whose_log_is_gone_is_refused(pipeline: Pipeline, tmp_path: Path) -> None:
     worker = pipeline.start_worker()
     worker.wait_until_ready()
@@ -163,6 +253,75 @@ def test_s29_a_topic_that_was_made_anew_is_refused(pipeline: Pipeline) -> None:
     told = refused(pipeline)
     assert "topics cart were made anew" in told
     assert "runbook" in told
+
+
+def test_s29_an_accepted_topic_is_read_from_its_first_record_and_customers_stay(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    first_run(pipeline)
+    folder = tmp_path / "snapshot"
+    assert pipeline.tsuide("snapshot", "--out", str(folder)).returncode == 0
+    wrong = pipeline.tsuide("topics", "accept", "cart", "--read-on", "first")
+    assert wrong.returncode == 2
+    assert "no topic that was made anew" in wrong.stderr
+    make_anew(pipeline, "cart")
+    shop(pipeline, 20, 4)
+    assert pipeline.tsuide("topics", "accept", "cart").returncode == 2, "it wants to hear which"
+    stored = pipeline.tsuide("topics", "accept", "cart", "--read-on", "stored")
+    assert stored.returncode == 1
+    assert "Kafka has 0 to" in stored.stderr
+    accepted = pipeline.tsuide("topics", "accept", "cart", "--read-on", "first", "--json")
+    assert accepted.returncode == 0, accepted.stderr
+    assert json.loads(accepted.stdout) == {"topics": 1, "partitions": 4}
+    worker = pipeline.start_worker()
+    worker.wait_until_ready()
+    pipeline.settle()
+    assert sum(pipeline.stored("cart")) == 4
+    assert sum(pipeline.stored("customer")) == 20, "and is not read again"
+    assert worker.stop() == 0
+    older = pipeline.tsuide("restore", "--from", str(folder), "--replace")
+    assert older.returncode == 1
+    assert "before topic cart was made anew" in older.stderr
+
+
+def test_s29_records_that_were_brought_back_are_read_on_from_the_stored_offsets(
+    pipeline: Pipeline,
+) -> None:
+    first_run(pipeline)
+    before = pipeline.stored("cart")
+    records = pipeline.read("cart")
+    make_anew(pipeline, "cart")
+    for record in records:
+        pipeline.producer.send(record.topic, record.value, record.key, partition=record.partition)
+    pipeline.producer.flush()
+    accepted = pipeline.tsuide("topics", "accept", "cart", "--read-on", "stored")
+    assert accepted.returncode == 0, accepted.stderr
+    assert pipeline.stored("cart") == before
+    worker = pipeline.start_worker()
+    worker.wait_until_ready()
+    shop(pipeline, 20, 20)
+    pipeline.settle()
+    assert sum(pipeline.stored("cart")) == 40
+
+
+def test_s29_the_topic_that_erases_does_not_begin_anew_while_somebody_is_erased(
+    pipeline: Pipeline,
+) -> None:
+    worker = pipeline.start_worker()
+    worker.wait_until_ready()
+    shop(pipeline, 0, 20)
+    assert pipeline.tsuide("erase", "c1", "--wait", "30").returncode == 0
+    pipeline.settle()
+    assert worker.stop() == 0
+    make_anew(pipeline, "customer")
+    for command in (
+        ("topics", "accept", "customer", "--read-on", "first"),
+        ("forget-store", "--yes"),
+    ):
+        told = pipeline.tsuide(*command)
+        assert told.returncode == 1
+        assert "new prefix" in told.stderr
+    assert sum(pipeline.stored("cart")) == 20, "nothing was deleted"
 
 
 def test_s29_a_topic_made_anew_after_the_start_is_refused_by_the_claim(pipeline: Pipeline) -> None:
