@@ -19,7 +19,7 @@ from streams.activations import LETTER, without_topics
 from streams.clock import wall_ms
 from streams.control import Records, Tell, teller, told
 from streams.erasure import Ledger
-from streams.errors import PreconditionError, UsageError
+from streams.errors import UsageError
 from streams.personal import read_ledger
 from streams.scanning import reader
 from streams.settings import Settings
@@ -120,8 +120,6 @@ def forget_store(settings: Settings, numbers: Collection[int] | None) -> Forgott
     """
     records = told(settings)
     marks = read_marks(records)
-    if numbers is None:
-        check_erased(settings, made_anew(topic_ids(settings), read_ids(records)))
     partitions = keys = 0
     with server(settings) as client, teller(settings) as tell:
         for number in range(PARTITIONS_MAX) if numbers is None else sorted(set(numbers)):
@@ -149,19 +147,6 @@ def _tell_accepted(tell: Tell, records: Records, topics: Collection[str]) -> Non
     tell(ACCEPTED_KEY, accepted_record({**read_accepted(records), **now}))
 
 
-def check_erased(settings: Settings, topics: Collection[str]) -> None:
-    """Raise where topics begin anew and who was erased could not be told from their records.
-
-    The ledger places an erasure by its offset in the topic ``customer``. In one that begins anew,
-    what is said later has lower offsets: a second erasure would be taken for an old one.
-    """
-    if CUSTOMER in topics and read_ledger(settings):
-        raise PreconditionError(
-            f"topic {CUSTOMER} was made anew, and the ledger of the erased has offsets of the old",
-            "go on under a new prefix: see the runbook",
-        )
-
-
 def accept_topics(settings: Settings, topics: Collection[str], read_on: ReadOn) -> int:
     """Accept topics in (without prefix) that were made anew; how many partitions that concerns.
 
@@ -170,7 +155,7 @@ def accept_topics(settings: Settings, topics: Collection[str], read_on: ReadOn) 
     the old records were brought back under their old offsets, and only there.
 
     Raises `UsageError` for a topic that was not made anew, `SnapshotError` where a stored offset
-    lies outside of what Kafka has, `PreconditionError` as :func:`check_erased`.
+    lies outside of what Kafka has.
     """
     records = told(settings)
     found, known = topic_ids(settings), read_ids(records)
@@ -178,8 +163,6 @@ def accept_topics(settings: Settings, topics: Collection[str], read_on: ReadOn) 
     for topic in topics:
         if topic not in anew:
             raise UsageError(f"{topic}: no topic that was made anew ({', '.join(anew) or 'none'})")
-    if read_on == "first":
-        check_erased(settings, topics)
     with server(settings) as client:
         numbers = partitions_stored(client, settings.prefix)
         if read_on == "first":
@@ -188,8 +171,11 @@ def accept_topics(settings: Settings, topics: Collection[str], read_on: ReadOn) 
         else:
             _check_stored(client, settings, numbers, topics)
     with teller(settings) as tell:
-        if read_on == "first":
-            _tell_accepted(tell, records, topics)
+        # A topic that stamps records itself makes old consents, brought back, later than erasures
+        # that followed them: no older snapshot may read them once more.
+        unfit = topics if read_on == "first" else {CUSTOMER}.intersection(topics)
+        if unfit:
+            _tell_accepted(tell, records, unfit)
         tell(KEY, ids_record({**known, **{topic: found[topic] for topic in topics}}))
     return len(numbers)
 

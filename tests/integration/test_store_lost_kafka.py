@@ -16,8 +16,9 @@ import redis
 from kafka import KafkaAdminClient, TopicPartition
 
 from streams.embedded import EmbeddedStore
+from streams.murmur2 import partition_of
 from streams.rulefiles import load_book
-from streams.store.keys import partition_keys
+from streams.store.keys import bucket_of, partition_keys
 from streams.topics import create_topics, output_topics
 from tests.integration.pipeline import Pipeline, now_ms
 from tests.kafka_server import KafkaServer
@@ -304,24 +305,35 @@ def test_s29_records_that_were_brought_back_are_read_on_from_the_stored_offsets(
     assert sum(pipeline.stored("cart")) == 40
 
 
-def test_s29_the_topic_that_erases_does_not_begin_anew_while_somebody_is_erased(
-    pipeline: Pipeline,
+def test_s29_an_accepted_topic_customer_erases_and_brings_back_as_the_one_before(
+    pipeline: Pipeline, store: EmbeddedStore
 ) -> None:
-    worker = pipeline.start_worker()
-    worker.wait_until_ready()
-    shop(pipeline, 0, 20)
+    first = pipeline.start_worker()
+    first.wait_until_ready()
+    shop(pipeline, 0, 40)
     assert pipeline.tsuide("erase", "c1", "--wait", "30").returncode == 0
     pipeline.settle()
-    assert worker.stop() == 0
+    assert first.stop() == 0
     make_anew(pipeline, "customer")
-    for command in (
-        ("topics", "accept", "customer", "--read-on", "first"),
-        ("forget-store", "--yes"),
-    ):
-        told = pipeline.tsuide(*command)
-        assert told.returncode == 1
-        assert "new prefix" in told.stderr
-    assert sum(pipeline.stored("cart")) == 20, "nothing was deleted"
+    accepted = pipeline.tsuide("topics", "accept", "customer", "--read-on", "first")
+    assert accepted.returncode == 0, accepted.stderr
+    again = pipeline.start_worker()
+    again.wait_until_ready()
+    pipeline.send("consent.granted", "c1", {"channel": "*"})  # at a lower offset than the erasure
+    pipeline.producer.flush()
+    pipeline.settle()
+    assert in_store(pipeline, store, "c1"), "who consents anew is back"
+    assert pipeline.tsuide("erase", "c1").returncode == 0
+    pipeline.settle()
+    assert not in_store(pipeline, store, "c1")
+    assert in_store(pipeline, store, "c2"), "and the others were kept"
+
+
+def in_store(pipeline: Pipeline, store: EmbeddedStore, customer: str) -> bool:
+    keys = partition_keys(partition_of(customer.encode(), 4), pipeline.prefix)
+    with redis.Redis.from_url(store.url) as raw:
+        fields = raw.hkeys(keys.customers[bucket_of(customer.encode())])
+    return any(field[1:] == customer.encode() for field in fields)
 
 
 def test_s29_a_topic_made_anew_after_the_start_is_refused_by_the_claim(pipeline: Pipeline) -> None:
