@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from streams.deadletterscli import dead_letters_app
-from streams.personalcli import erase, export
+from streams.personalcli import carry_erased, erase, export, forget_erasure_key
 from streams.snapshotcli import forget_store, restore, snapshot, topics_accept
 
 app = typer.Typer(
@@ -24,6 +24,8 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.command()(erase)
 app.command()(export)
+app.command("carry-erased")(carry_erased)
+app.command("forget-erasure-key")(forget_erasure_key)
 app.command()(snapshot)
 app.command()(restore)
 app.command("forget-store")(forget_store)

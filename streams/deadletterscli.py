@@ -156,7 +156,7 @@ def replay(
     """Send refused records once more, in order; what would be refused again is not sent."""
     from streams.errors import UsageError
     from streams.letters import printable
-    from streams.personal import may_replay
+    from streams.personal import erased
     from streams.resend import Resender
     from streams.rulefiles import load_book
 
@@ -167,16 +167,17 @@ def replay(
     custom = dict(load_book(settings.rules).custom) if settings.rules else {}
     counts: Counter[str] = Counter()
     missing = set(wanted.places)
-    resender = Resender(settings, custom, again=again, dry=dry_run, allowed=may_replay(settings))
-    for outcome in resender.run(wanted, limit):
-        counts[outcome.what] += 1
-        missing -= {place for place in missing if _covers(place, outcome.place)}
-        line = " ".join(filter(None, (outcome.place, outcome.what, outcome.to)))
-        line = printable(f"{line} ({outcome.why})" if outcome.why else line)
-        if outcome.what == "refused":
-            print(line, file=sys.stderr)
-        elif outcome.what != "left":
-            print(line)
+    with erased(settings) as gone:
+        resender = Resender(settings, custom, again=again, dry=dry_run, allowed=gone.may_replay)
+        for outcome in resender.run(wanted, limit):
+            counts[outcome.what] += 1
+            missing -= {place for place in missing if _covers(place, outcome.place)}
+            line = " ".join(filter(None, (outcome.place, outcome.what, outcome.to)))
+            line = printable(f"{line} ({outcome.why})" if outcome.why else line)
+            if outcome.what == "refused":
+                print(line, file=sys.stderr)
+            elif outcome.what != "left":
+                print(line)
     for place in sorted(missing, key=str):
         text = f"{place.topic}/{place.number}/{place.first}"
         print(f"{text}: no such dead letter", file=sys.stderr)

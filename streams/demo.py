@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
 from rich.console import Console
 from rich.live import Live
 
@@ -189,7 +190,9 @@ class _Worker:
 def worker_environment(settings: Settings) -> dict[str, str]:
     """This process's environment with every setting that differs from its default."""
     given = {
-        f"TSUIDE_{name.upper()}": str(value)
+        f"TSUIDE_{name.upper()}": (
+            value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        )
         for name, value in settings.model_dump(exclude_unset=True).items()
         if value is not None
     }

@@ -12,6 +12,7 @@ import triggers
 from streams.catalog import CatalogReader
 from streams.clock import wall_ms
 from streams.codec import Door
+from streams.erasurekey import check_erasure_key
 from streams.errors import PreconditionError
 from streams.rulefiles import load_folder
 from streams.settings import Settings
@@ -84,12 +85,16 @@ def _examine(settings: Settings) -> Iterator[Finding]:
     yield from topics
     if book is not None and all(finding.ok for finding in topics):
         yield prices(asyncio.run(_catalog(settings, book)), book)
-    yield _erasure_key(settings)
+    yield from _guarded("erasures", lambda: iter([_erasure_key(settings)]))
     yield from _guarded("store", lambda: iter(asyncio.run(_store(settings))))
 
 
 def _erasure_key(settings: Settings) -> Finding:
-    """Whether digests of erased customers can be guessed. It forbids no start."""
+    """Whether the key is the one of before, and whether there is one, which forbids no start.
+
+    Raises `PreconditionError` where a worker would refuse to start.
+    """
+    check_erasure_key(settings)
     if settings.erasure_key is None:
         text = "TSUIDE_ERASURE_KEY is not set: digests of erased customers can be guessed from ids"
         return Finding("erasures", True, text)

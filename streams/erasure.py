@@ -77,10 +77,9 @@ _from_json = msgspec.json.Decoder(Entry).decode
 class Ledger:
     """Digest -> entry, for all partitions: as the topic tells it, and this worker's own news."""
 
-    def __init__(self, key: bytes = b"", prefix: str = "") -> None:
-        """``key`` makes digests useless to whoever has not got it; ``prefix`` is the topics'."""
+    def __init__(self, key: bytes = b"") -> None:
+        """``key`` makes digests useless to whoever has not got it."""
         self._key = key
-        self._prefix = prefix
         self._told: dict[str, Entry] = {}
         self._own: dict[str, tuple[int, Entry]] = {}  # stored by us, not yet read in the topic
 
@@ -88,8 +87,13 @@ class Ledger:
         return len(self._told) + len(self._own)
 
     def digest(self, customer_id: str) -> str:
-        """What stands for a customer: 32 hex digits of HMAC-SHA256 (RFC 2104)."""
-        text = f"{self._prefix}\0{customer_id}".encode("utf-8", "surrogatepass")
+        """What stands for a customer: 32 hex digits of HMAC-SHA256 (RFC 2104).
+
+        The same under every prefix, so that the ledger can be carried over to another one. It
+        shows no more of anybody: whoever reads two prefixes sees that somebody was erased under
+        both, and without the key not who. Where even that is too much, take two keys.
+        """
+        text = b"customer\0" + customer_id.encode("utf-8", "surrogatepass")
         return hmac.new(self._key, text, hashlib.sha256).hexdigest()[:_DIGEST_CHARS]
 
     def of(self, customer_id: str) -> Entry | None:
@@ -99,6 +103,10 @@ class Ledger:
         digest = self.digest(customer_id)
         own = self._own.get(digest)
         return self._told.get(digest) if own is None else own[1]
+
+    def entries(self) -> dict[str, Entry]:
+        """What the topic told, by digest."""
+        return dict(self._told)
 
     def take(self, digest: str, entry: Entry) -> None:
         """Learn an entry from the topic; an older one than the known one changes nothing."""

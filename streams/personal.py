@@ -1,4 +1,4 @@
-"""What a customer may ask for: to be erased, to object, and to be told what is kept.
+"""What a customer may ask for: to be erased, or to object; and who has been, for commands to ask.
 
 Erasing is an event like any other: it is in Kafka, acknowledged by all in-sync replicas, before
 anybody is told that it holds, and every worker that reads it obeys. A receipt names the event. It
@@ -10,39 +10,46 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any, Literal, NamedTuple
 
-import msgspec
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from streams.clock import wall_ms
 from streams.erasure import Entry, Ledger, take_told
+from streams.erasurekey import check_erasure_key
 from streams.errors import PreconditionError, UsageError
 from streams.murmur2 import partition_of
-from streams.scanning import partitions_of, reader, scan
+from streams.scanning import Tail, partitions_of, reader
 from streams.settings import Settings
-from streams.topics import ERASED, output_topics
+from streams.topics import ERASED
 from triggers.decisions import SOURCE
 from triggers.durations import to_text
 from triggers.fields import ID_BYTES_MAX
-from triggers.state import PARTS, Customer, Order
 
 _ACK_S = 30
 _LOOK_S = 0.25
 _TYPES: dict[str, str] = {"erase": "customer.erase_requested", "object": "customer.objected"}
-#: Records that an export lists of one topic.
-RECORDS_MAX = 10_000
 
 
 class Receipt(NamedTuple):
-    """An acknowledged request: the event's id, and where it lies in the topic ``customer``."""
+    """An acknowledged request: the event's id, where it lies in the topic ``customer``, and its
+    record's timestamp (ms)."""
 
     id: str
     partition: int
     offset: int
+    at_ms: int
+
+    def is_answered_by(self, entry: Entry) -> bool:
+        """Whether an entry of the ledger is about this event or a later one.
+
+        An entry that was carried over from other topics may have a higher offset, but its time
+        lies before.
+        """
+        return entry.offset >= self.offset and entry.at >= self.at_ms
 
 
 def check_customer(customer_id: str) -> str:
@@ -58,8 +65,10 @@ def check_customer(customer_id: str) -> str:
 
 def request(settings: Settings, customer_id: str, what: Literal["erase", "object"]) -> Receipt:
     """Ask for an erasure, or pass an objection on; returns once Kafka has it on all in-sync
-    replicas. Raises `PreconditionError` when it does not."""
+    replicas. Raises `PreconditionError` when it does not, and when the key of the ledger is
+    another one: nobody could be told then that it is done."""
     check_customer(customer_id)
+    check_erasure_key(settings)
     event_id = f"{what}-{secrets.token_hex(16)}"
     event = {
         "specversion": "1.0",
@@ -84,30 +93,45 @@ def request(settings: Settings, customer_id: str, what: Literal["erase", "object
     except KafkaError as error:
         text = f"Kafka at {settings.kafka} did not take the request ({type(error).__name__})"
         raise PreconditionError(text, "ask again: a second request does no harm") from error
-    return Receipt(event_id, number, sent.offset)
+    return Receipt(event_id, number, sent.offset, sent.timestamp)
+
+
+class Erased:
+    """The ledger of the erased, read on at each question to where its topic ends then."""
+
+    def __init__(self, settings: Settings, consumer: Any) -> None:
+        """``consumer`` serves this alone."""
+        topic = settings.topic(ERASED)
+        partitions_of(consumer, topic)
+        self._ledger = Ledger(settings.erasure_key_bytes())
+        self._tail = Tail(consumer, topic, 0)
+
+    def ledger(self) -> Ledger:
+        """The ledger as its topic tells it now."""
+        for record in self._tail.news():
+            take_told(self._ledger, record.key, record.value)
+        return self._ledger
+
+    def may_replay(self, customer_id: str, timestamp_ms: int) -> bool:
+        """Whether a record of a customer, of that instant (ms), may come back: not from before
+        their erasure, and not while they are gone."""
+        entry = self.ledger().of(customer_id)
+        return entry is None or not (entry.gone or timestamp_ms < entry.at)
+
+
+@contextmanager
+def erased(settings: Settings) -> Iterator[Erased]:
+    """Who is erased, for as long as a command runs; `PreconditionError` under another key."""
+    check_erasure_key(settings)
+    with reader(settings, "tsuide-ledger") as consumer:
+        yield Erased(settings, consumer)
 
 
 def read_ledger(settings: Settings) -> Ledger:
-    """The ledger of the erased as its topic tells it now."""
-    ledger = Ledger(settings.erasure_key_bytes(), settings.prefix)
-    with reader(settings, "tsuide-ledger") as consumer:
-        topic = settings.topic(ERASED)
-        partitions_of(consumer, topic)
-        for record in scan(consumer, topic, 0):
-            take_told(ledger, record.key, record.value)
-    return ledger
-
-
-def may_replay(settings: Settings) -> Callable[[str, int], bool]:
-    """Whether a record of a customer, of that instant (ms), may come back: not from before their
-    erasure, and not while they are gone. The ledger is read once."""
-    ledger = read_ledger(settings)
-
-    def allowed(customer_id: str, timestamp_ms: int) -> bool:
-        entry = ledger.of(customer_id)
-        return entry is None or not (entry.gone or timestamp_ms < entry.at)
-
-    return allowed
+    """The ledger of the erased as its topic tells it now; `PreconditionError` under another
+    key."""
+    with erased(settings) as found:
+        return found.ledger()
 
 
 def wait_until_told(
@@ -115,59 +139,50 @@ def wait_until_told(
 ) -> Entry | None:
     """The ledger's entry that answers a receipt; None when none came within ``seconds``."""
     deadline = time.monotonic() + seconds
-    while True:
-        entry = read_ledger(settings).of(customer_id)
-        if entry is not None and entry.offset >= receipt.offset:
-            return entry
-        if time.monotonic() >= deadline:
-            return None
-        time.sleep(_LOOK_S)
+    with erased(settings) as found:
+        while True:
+            entry = found.ledger().of(customer_id)
+            if entry is not None and receipt.is_answered_by(entry):
+                return entry
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(_LOOK_S)
 
 
-def document(customer: Customer) -> dict[str, Any]:
-    """Everything that a customer's document holds, by the names of its fields."""
-    parts = {name: customer.now if name == "now" else customer.part(name) for name in PARTS}
-    return {name: named(value) for name, value in parts.items() if value}
+def carry_over(old: Settings, new: Settings) -> int:
+    """Carry the ledger of one prefix over to another; how many entries that were.
+
+    For when topics are given up for new ones (more partitions): without it whoever was erased
+    would begin anew there. What the new ledger knows of somebody and is not older stays. Both are
+    of one key: `PreconditionError` otherwise.
+    """
+    if old.prefix == new.prefix:
+        raise UsageError("--from: that is the prefix to carry to, too")
+    told = read_ledger(old)
+    check_erasure_key(new, begin=True)
+    known = read_ledger(new).entries()
+    count = 0
+    try:
+        producer = KafkaProducer(
+            **new.kafka_options(), client_id="tsuide-carry-erased", acks="all", retries=5
+        )
+        with closing(producer):
+            for digest, entry in told.entries().items():
+                there = known.get(digest)
+                if there is not None and there.follows(entry):
+                    continue
+                sent = told.record(digest, entry)
+                producer.send(new.topic(ERASED), sent.value, sent.key, partition=0).get(_ACK_S)
+                count += 1
+    except KafkaError as error:
+        text = f"Kafka at {new.kafka} did not take all of it ({type(error).__name__})"
+        raise PreconditionError(text, "carry it again: a second time does no harm") from error
+    return count
 
 
-def named(value: Any) -> Any:
-    """A stored value as JSON can hold it: structs by their fields, bytes in hexadecimal."""
-    if isinstance(value, Order):
-        fields = {name: named(each) for name, each in _fields(value) if name != "packed_lines"}
-        return {**fields, "lines": named(value.lines)}
-    if isinstance(value, msgspec.Struct):
-        return {name: named(each) for name, each in _fields(value)}
-    if isinstance(value, dict):
-        return {str(key): named(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [named(each) for each in value]
-    if isinstance(value, bytes | bytearray):
-        try:
-            return json.loads(value)  # payloads of the events that armed timers
-        except ValueError:
-            return bytes(value).hex()
-    return value
-
-
-def _fields(value: msgspec.Struct) -> list[tuple[str, Any]]:
-    return [(name, getattr(value, name)) for name in value.__struct_fields__]
-
-
-def records_of(settings: Settings, customer_id: str) -> list[dict[str, Any]]:
-    """What our topics still hold under a customer's key: dead letters, decisions, offers of the
-    usual channels; at most `RECORDS_MAX` of each."""
-    key, found = customer_id.encode(), []
-    with reader(settings, "tsuide-export") as consumer:
-        there = consumer.topics()
-        for name in output_topics(None):
-            topic = settings.topic(name)
-            if topic not in there:
-                continue
-            count = len(partitions_of(consumer, topic))
-            taken = 0
-            for record in scan(consumer, topic, partition_of(key, count)):
-                if record.key == key and taken < RECORDS_MAX:
-                    taken += 1
-                    place = f"{name}/{record.partition}/{record.offset}"
-                    found.append({"place": place, "record": named(record.value)})
-    return found
+def nobody_erased(settings: Settings) -> bool:
+    """Whether the ledger holds nothing, under whatever key."""
+    with reader(settings, "tsuide-ledger") as consumer:
+        topic = settings.topic(ERASED)
+        partitions_of(consumer, topic)
+        return not any(True for _ in Tail(consumer, topic, 0).news())

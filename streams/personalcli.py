@@ -1,4 +1,5 @@
-"""``tsuide erase`` and ``tsuide export``: what a customer may ask for."""
+"""``tsuide erase`` and ``tsuide export``: what a customer may ask for; and two commands for who
+looks after the ledger of the erased."""
 
 from __future__ import annotations
 
@@ -52,13 +53,17 @@ def export(
     topics: Annotated[
         bool, typer.Option("--topics", help="Also what our topics still hold of them.")
     ] = False,
+    limit: Annotated[
+        int, typer.Option(min=1, max=10_000_000, help="Most records of one topic.")
+    ] = 10_000,
     kafka: Kafka = None,
     redis: Redis = None,
     prefix: Prefix = None,
 ) -> None:
     """Everything that is kept of a customer, as one JSON object. The output is personal data."""
     from streams.explain import UnknownCustomerError, load_customer
-    from streams.personal import check_customer, document, records_of
+    from streams.exporting import document, records_of
+    from streams.personal import check_customer
 
     settings, customer = _settings(kafka, prefix, redis), check_customer(_id(customer))
     try:
@@ -67,8 +72,48 @@ def export(
         kept = {}
     found: dict[str, Any] = {"customer": customer, "document": kept}
     if topics:
-        found["records"] = records_of(settings, customer)
+        records, left_out = records_of(settings, customer, limit)
+        found |= {"records": records, "truncated": bool(left_out), "left_out": left_out}
+        for name, count in left_out.items():
+            print(f"{name}: {count} more records: give a higher --limit", file=sys.stderr)
     print(json.dumps(found, ensure_ascii=False, indent=1))
+
+
+def carry_erased(
+    source: Annotated[str, typer.Option("--from", help="The prefix of the topics before.")],
+    kafka: Kafka = None,
+    prefix: Prefix = None,
+    as_json: Json = False,
+) -> None:
+    """Carry the ledger of the erased over from another prefix; before workers start on this one."""
+    from streams.personal import carry_over
+
+    count = carry_over(_settings(kafka, source, None), _settings(kafka, prefix, None))
+    print(json.dumps({"carried": count}) if as_json else f"carried: {count}")
+
+
+def forget_erasure_key(
+    yes: Annotated[
+        bool, typer.Option("--yes", help="All workers are stopped, and get another key now.")
+    ] = False,
+    kafka: Kafka = None,
+    prefix: Prefix = None,
+) -> None:
+    """Let the next worker begin with another TSUIDE_ERASURE_KEY; only while nobody is erased."""
+    from streams import erasurekey
+    from streams.errors import PreconditionError, UsageError
+    from streams.personal import nobody_erased
+
+    if not yes:
+        raise UsageError("forget-erasure-key: stop all workers first, then say --yes")
+    settings = _settings(kafka, prefix, None)
+    if not nobody_erased(settings):
+        raise PreconditionError(
+            "somebody is erased under the key of before, and would come back under another",
+            "see the runbook on another erasure key",
+        )
+    erasurekey.forget_erasure_key(settings)
+    print("forgotten: the next worker notes the key that it has")
 
 
 def _id(given: str) -> str:

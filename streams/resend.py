@@ -38,6 +38,7 @@ _ACK_S = 30
 _NEXT_MS_S = 0.002
 
 #: Whether a record of this customer, of that instant (ms), may come back: False for the erased.
+#: Asked for each letter: somebody may be erased while a long replay runs.
 MayReplay = Callable[[str, int], bool]
 
 

@@ -66,6 +66,23 @@ def scan(consumer: KafkaConsumer, topic: str, number: int) -> Iterator[Any]:
     yield from _until(consumer, place, end)
 
 
+class Tail:
+    """One partition that is read on: at each look from where the last one ended to its end then."""
+
+    def __init__(self, consumer: KafkaConsumer, topic: str, number: int) -> None:
+        """``consumer`` serves this alone; the first look begins with the first record kept."""
+        self._consumer = consumer
+        self._place = TopicPartition(topic, number)
+        consumer.assign([self._place])
+        consumer.seek_to_beginning(self._place)
+
+    def news(self) -> Iterator[Any]:
+        """The records that came since the last look; asks the broker where it ends."""
+        end = self._consumer.end_offsets([self._place])[self._place]
+        # What was fetched from behind that end would not be fetched again: it is told now.
+        yield from _polled(self._consumer, self._place, end)
+
+
 def record_at(consumer: KafkaConsumer, topic: str, number: int, offset: int) -> Any | None:
     """The record at one offset; None where the topic no longer keeps it."""
     place = TopicPartition(topic, number)
@@ -83,6 +100,13 @@ def record_at(consumer: KafkaConsumer, topic: str, number: int, offset: int) -> 
 
 
 def _until(consumer: KafkaConsumer, place: TopicPartition, end: int) -> Iterator[Any]:
+    for record in _polled(consumer, place, end):
+        if record.offset >= end:
+            return
+        yield record
+
+
+def _polled(consumer: KafkaConsumer, place: TopicPartition, end: int) -> Iterator[Any]:
     silent_since: float | None = None  # the time that our caller takes is no silence
     while consumer.position(place) < end:
         fetched = consumer.poll(timeout_ms=_POLL_MS).get(place, ())
@@ -92,7 +116,4 @@ def _until(consumer: KafkaConsumer, place: TopicPartition, end: int) -> Iterator
             silent_since = time.monotonic()
         elif time.monotonic() - silent_since > _SILENCE_S_MAX:
             raise PreconditionError(f"Kafka sends nothing of {place.topic}/{place.partition}")
-        for record in fetched:
-            if record.offset >= end:
-                return
-            yield record
+        yield from fetched

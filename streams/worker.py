@@ -23,6 +23,7 @@ from streams.clockguard import compare_once, make_clock, watch_clock
 from streams.codec import Door
 from streams.collector import calm_collector
 from streams.erasure import Ledger, LedgerReader
+from streams.erasurekey import check_erasure_key
 from streams.errors import PreconditionError, StreamsError, UsageError
 from streams.failpoints import arm_from_text
 from streams.following import Follower
@@ -86,11 +87,14 @@ class _Worker:
         outputs = output_topics(book)
         partitions = check_topics(settings, book)
         check_topic_ids(settings)
+        check_erasure_key(settings, begin=True)
+        if settings.erasure_key is None:
+            log.warning("TSUIDE_ERASURE_KEY is not set: digests of the erased can be guessed")
         settings = settings.model_copy(update={"partitions": partitions})
         clock = make_clock(settings.clock, settings.clock_jump_seconds * 1000)
         await compare_once(clock, store)
         door = Door(partitions, book.custom)
-        ledger = Ledger(settings.erasure_key_bytes(), settings.prefix)
+        ledger = Ledger(settings.erasure_key_bytes())
         world = World(store, door, book, Catalog(), clock, observer, settings, ledger)
         followers, erased = await self._read_topics(world, settings)
         app: App

@@ -15,7 +15,10 @@ from streams.cli import app
 from streams.deadletters import REPLAYED_FROM, dead_letter
 from streams.embedded import EmbeddedKafka
 from streams.erasure import Entry, Ledger
+from streams.letters import Wanted
 from streams.murmur2 import partition_of
+from streams.personal import erased
+from streams.resend import Resender
 from streams.settings import Settings, load_settings
 from streams.topics import create_topics
 from tests.integration.pipeline import PARTITIONS, now_ms
@@ -230,14 +233,14 @@ def test_a_record_in_binary_mode_is_replayed_with_its_attributes(desk: Desk) -> 
 
 
 def test_s24_a_letter_of_an_erased_customer_is_not_replayed(desk: Desk) -> None:
-    erased = desk.refused(cart("erased", "e1"))
+    gone = desk.refused(cart("erased", "e1"))
     other = desk.refused(cart("other", "e2"))
     missing = ("cart", partition_of(b"erased", PARTITIONS), 5_000)
     copied = json.dumps(cart("erased", "e3")).encode()
     copy = desk.refuse(missing, b"erased", copied, "crashed")
     time.sleep(0.01)
     tell(desk, Entry("erased", now_ms(), 0))
-    for place in (erased, copy):
+    for place in (gone, copy):
         found = desk.run("replay", place)
         assert found.exit_code == 1
         assert f"{place} refused (its customer was erased or objected since then)" in found.stderr
@@ -246,15 +249,29 @@ def test_s24_a_letter_of_an_erased_customer_is_not_replayed(desk: Desk) -> None:
     tell(desk, Entry("returned", now_ms(), 1))
     time.sleep(0.01)
     later = desk.refused(cart("erased", "e4"))
-    assert desk.run("replay", erased, copy).exit_code == 1
+    assert desk.run("replay", gone, copy).exit_code == 1
     assert desk.figures("replay", later)["sent"] == 1
     sent = [r for r in desk.records("cart", "erased") if dict(r.headers or ())]
     assert {json.loads(record.value)["id"] for record in sent if record.key == b"erased"} == {"e4"}
 
 
+def test_s24_who_is_erased_while_a_long_replay_runs_is_not_brought_back_by_it(desk: Desk) -> None:
+    places = [desk.refused(cart("erased", f"e{number}")) for number in range(3)]
+    with erased(desk.settings) as gone:
+        resender = Resender(desk.settings, {}, allowed=gone.may_replay)
+        running = resender.run(Wanted(reason="crashed"), 10)
+        assert next(running).what == "sent"
+        time.sleep(0.01)
+        tell(desk, Entry("erased", now_ms(), 0))
+        left = list(running)
+    assert [outcome.place for outcome in left] == places[1:]
+    assert {outcome.why for outcome in left} == {"its customer was erased or objected since then"}
+    assert len(desk.records("cart", "erased")) == 4
+
+
 def tell(desk: Desk, entry: Entry) -> None:
     """Write what the ledger says of the customer `erased`."""
-    ledger = Ledger(desk.settings.erasure_key_bytes(), desk.settings.prefix)
+    ledger = Ledger(desk.settings.erasure_key_bytes())
     told = ledger.record(ledger.digest("erased"), entry)
     desk.producer.send(desk.settings.topic("erased"), key=told.key, value=told.value).get(10)
 

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from streams.embedded import EmbeddedStore
-from streams.erasure import Ledger, read_record
+from streams.erasure import Entry, Ledger, read_record
 from streams.outbox import Outgoing
 from tests.integration.bench import Bench, Log, StandingClock, model
 from tests.integration.stores import opened, run
@@ -339,6 +339,43 @@ def test_s24_a_consent_that_is_replayed_from_the_dead_letters_brings_nobody_back
     assert entry.gone
     assert leaks(bench.published) == []
     assert CANARY.encode() not in everything(raw)
+
+
+def test_s24_under_another_prefix_the_carried_ledger_keeps_the_erased_out(
+    server: EmbeddedStore, raw: redis.Redis
+) -> None:
+    story = Story()
+    story.tell("consent.granted", NOON, channel="*")
+    story.cart(NOON + SECOND)
+    story.tell("consent.granted", NOON, "bob", channel="*")
+    story.cart(NOON + SECOND, "bob")
+    old = story.log.records
+    story.log = Log(1)  # the new topics, into which the shop's own records are replayed
+    for (topic, _), records in old.items():
+        for one in records:
+            place = (("replayed_from", b"our own records"),)
+            story.log.append(topic, one.key, one.value, NOON + 9 * DAY, headers=place)
+    ledger = Ledger(KEY)
+    ledger.take(ledger.digest(ANN), Entry("erased", NOON + HOUR, 5_000))
+
+    async def body() -> Bench:
+        async with opened(server) as store:
+            bench = Bench(store, book(), story.log, StandingClock(), ledger)
+            await bench.run(NOON + 30 * DAY)
+            return bench
+
+    bench = run(body())
+    assert leaks(bench.published) == []
+    assert CANARY.encode() not in everything(raw)
+    assert any(record.key == b"bob" for record in bench.published)
+    entry = ledger.of(ANN)
+    assert entry is not None
+    assert entry.gone
+    # The first event of the new topic has the offset 0, and its news counts at once.
+    ledger.keep(ledger.digest(ANN), Entry("returned", NOON + 31 * DAY, 0), 0)
+    entry = ledger.of(ANN)
+    assert entry is not None
+    assert not entry.gone
 
 
 def test_s24_an_erasure_and_a_return_in_one_batch_still_call_back_what_waits(
