@@ -20,7 +20,8 @@ import structlog
 from streams.clock import TIME_MAX_MS
 from streams.following import Follower
 from streams.outbox import Outgoing
-from streams.topics import ERASED, SHARED
+from streams.proofs import told_at, without_proof
+from streams.topics import ERASED, EVIDENCE, SHARED
 from triggers.judgement import Gone
 from triggers.state import Customer, Now
 
@@ -98,9 +99,10 @@ class Ledger:
 
     def of(self, customer_id: str) -> Entry | None:
         """The entry of a customer, None for nearly everybody."""
-        if not self:
-            return None
-        digest = self.digest(customer_id)
+        return self.under(self.digest(customer_id)) if self else None
+
+    def under(self, digest: str) -> Entry | None:
+        """The entry of a digest."""
         own = self._own.get(digest)
         return self._told.get(digest) if own is None else own[1]
 
@@ -160,7 +162,7 @@ class Ledger:
 
 def keep_out(ledger: Ledger, partition: int, entries: list[list[Outgoing]]) -> None:
     """Learn what the outbox's entries (oldest first) tell of erasures, and take out of them what
-    was decided about somebody before they left."""
+    was decided about somebody before they left, and the proofs of their consents."""
     for records in entries:
         for record in records:
             if record.topic == ERASED:
@@ -179,7 +181,15 @@ def keep_out(ledger: Ledger, partition: int, entries: list[list[Outgoing]]) -> N
         for record in records:
             if record.topic == ERASED and record.key is not None:
                 left.add(record.key.decode())
-        records[:] = kept
+        records[:] = [_unproven(ledger, one) if one.topic == EVIDENCE else one for one in kept]
+
+
+def _unproven(ledger: Ledger, record: Outgoing) -> Outgoing:
+    """A piece of evidence, without its proof when its customer was erased after it."""
+    entry = ledger.under((record.key or b"").decode())
+    if entry is None or not (entry.gone or entry.covers(_CUSTOMER, *told_at(record.value))):
+        return record
+    return msgspec.structs.replace(record, value=without_proof(record.value))
 
 
 def key_text(key: bytes | None) -> str | None:

@@ -6,15 +6,17 @@ So it lies apart from the state, in the topic ``consent-evidence``: no id, but t
 of the record that said so. Nobody in the program reads it. A record may come twice; its id tells.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
-from streams.erasure import Ledger
+from streams.erasure import Entry, Ledger
 from streams.outbox import Outgoing
+from streams.proofs import PROOF
 from streams.topics import EVIDENCE
 from triggers.durations import to_text
-from triggers.events import Event
+from triggers.events import CUSTOMER, Event
 
 #: What is evidence, and what it is called.
 WORDS: Final = {
@@ -35,14 +37,18 @@ class Said(msgspec.Struct, frozen=True, gc=False):
     offset: int
 
 
-def evidence(said: Said, partition: int, ledger: Ledger, gone: set[bytes]) -> Outgoing:
-    """The record that keeps it. Of who is ``gone`` by now the reference is left out: it may be a
-    text about a person."""
+def evidence(said: Said, partition: int, ledger: Ledger, left: Mapping[str, Entry]) -> Outgoing:
+    """The record that keeps it; ``left`` are the batch's news for the ledger, by digest.
+
+    Of who is gone by now, or was gone since and has returned, the reference is left out: it may be
+    a text about a person.
+    """
     event = said.event
     data: Any = event.data
     digest = ledger.digest(event.subject)
-    proof = getattr(data, "proof", None)
-    if event.subject.encode() in gone:
+    proof = getattr(data, PROOF, None)
+    entry = left.get(digest) or ledger.under(digest)
+    if entry is not None and (entry.gone or entry.covers(CUSTOMER, said.offset, said.at_ms)):
         proof = None
     number = f"{digest}.{partition}.{said.offset}"
     value = {
@@ -51,7 +57,7 @@ def evidence(said: Said, partition: int, ledger: Ledger, gone: set[bytes]) -> Ou
         "said": WORDS[event.type],
         "channel": getattr(data, "channel", "*"),
         "at": to_text(said.at_ms),
-        "proof": proof,
+        PROOF: proof,
         "place": f"customer/{partition}/{said.offset}",
     }
     return Outgoing(EVIDENCE, digest.encode(), _to_json(value), number)

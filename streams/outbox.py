@@ -17,7 +17,8 @@ import msgspec
 
 from streams.clock import wall_ms
 from streams.failpoints import reach
-from streams.topics import DEAD_LETTERS, DECISIONS, SHARED
+from streams.proofs import without_proof
+from streams.topics import DEAD_LETTERS, DECISIONS, EVIDENCE, SHARED
 
 #: Entries that wait for acknowledgement before the partition stops taking new records.
 ENTRIES_MAX = 16
@@ -134,6 +135,7 @@ class Relay:
         self._idle = asyncio.Event()
         self._idle.set()
         self._forgotten: dict[bytes, int] = {}  # key -> number of the entry before which it goes
+        self._proofless: dict[bytes, int] = {}  # digest -> likewise, of evidence
         self.done = 0  # the number of the last entry that is acknowledged as a whole
         self.trimmed = 0  # up to which the store was told
         self.offsets: dict[str, int] = {}  # output topic -> offset below which all is done
@@ -156,6 +158,12 @@ class Relay:
         self._forgotten[key] = number
         waiting = (records for before, records, _ in self._queue if before < number)
         return sum(record.key == key for records in waiting for record in records)
+
+    def keep_proofs(self, digest: bytes, number: int) -> None:
+        """Send evidence of consent out of entries before ``number`` without its proof: its
+        customer is gone, or was since."""
+        if self._queue:
+            self._proofless[digest] = number
 
     def _crowded(self) -> bool:
         return len(self._queue) >= ENTRIES_MAX or self.size >= BYTES_MAX
@@ -232,6 +240,8 @@ class Relay:
             self._superseded = {k: n for k, n in self._superseded.items() if n > last}
         if self._forgotten:
             self._forgotten = {key: n for key, n in self._forgotten.items() if n > last}
+        if self._proofless:
+            self._proofless = {key: n for key, n in self._proofless.items() if n > last}
         if not self._crowded():
             self._room.set()
 
@@ -253,6 +263,8 @@ class Relay:
         if self._forgotten:
             until = self._forgotten
             records = [r for r in records if r.key is None or number >= until.get(r.key, 0)]
+        if self._proofless:
+            records = [self._proven(number, record) for record in records]
         if self._known:
             records = [record for record in records if not self._is_known(record)]
         if self.recheck is None:
@@ -265,6 +277,11 @@ class Relay:
                 checked += found
         # What a late offer became may have been sent before a crash, too.
         return [record for record in checked if not self._is_known(record)]
+
+    def _proven(self, number: int, record: Outgoing) -> Outgoing:
+        if record.topic != EVIDENCE or number >= self._proofless.get(record.key or b"", 0):
+            return record
+        return msgspec.structs.replace(record, value=without_proof(record.value))
 
     def _is_known(self, record: Outgoing) -> bool:
         if record.at and known_as(DECISIONS, expired_id(record.id)) in self._known:

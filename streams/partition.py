@@ -396,10 +396,7 @@ class Partition:
             relay.trimmed = max(relay.trimmed, trim_to)
         for topic, (_, new) in batch.offsets.items():
             self.offsets[topic] = new
-        for digest_of, entry in work.left.items():
-            world.ledger.keep(digest_of, entry, self.number)
-        for raw_id in work.erased:
-            work.out.note("erased_dropped", relay.forget(raw_id, self._call))
+        work.depart(self.number, world.ledger, relay, self._call)
         if records:
             relay.put(self._call, records, len(outbox))
         self._call += 1

@@ -12,7 +12,7 @@ import msgspec
 from streams.deadletters import dead_letter, is_replayed, summary_letter
 from streams.erasure import RETURNED, Entry, Ledger, key_text
 from streams.evidence import WORDS, Said, evidence
-from streams.outbox import Outgoing
+from streams.outbox import Outgoing, Relay
 from streams.replay import CONFLICT
 from streams.results import in_order, outgoing
 from streams.topics import DEAD_LETTERS
@@ -93,7 +93,15 @@ class Work:
     def told(self, number: int, ledger: Ledger) -> list[Outgoing]:
         """The records for the ledger of the erased and for the evidence of consent."""
         news = [ledger.record(*one) for one in self.left.items()]
-        return news + [evidence(one, number, ledger, self.gone) for one in self.said]
+        return news + [evidence(one, number, ledger, self.left) for one in self.said]
+
+    def depart(self, number: int, ledger: Ledger, relay: Relay, call: int) -> None:
+        """Tell ledger and relay who was erased or returned, once call number ``call`` stored it."""
+        for digest, entry in self.left.items():
+            ledger.keep(digest, entry, number)
+            relay.keep_proofs(digest.encode(), call)
+        for raw_id in self.erased:
+            self.out.note("erased_dropped", relay.forget(raw_id, call))
 
     def drop_erased(self, ledger: Ledger) -> None:
         """Take out the refusals of whoever is gone: a letter would hold id and payload."""

@@ -144,11 +144,12 @@ class Pipeline:
         self.workers.append(worker)
         return worker
 
-    def tsuide(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command with this pipeline's settings."""
+    def tsuide(self, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command with this pipeline's settings; ``given`` is its standard input."""
         return subprocess.run(
             [sys.executable, "-m", "streams.cli", *arguments],
             env=worker_environment(self.settings),
+            input=given,
             capture_output=True,
             text=True,
             timeout=90,
