@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import pytest
 from faust.types import TP
 
 from streams.embedded import EmbeddedStore
@@ -22,12 +21,6 @@ from triggers.state import SCHEMA
 
 PARTITIONS = 2
 PLACES = {TP(topic, number) for topic in TOPICS for number in range(PARTITIONS)}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("store")) as store:
-        yield store
 
 
 class Desk:

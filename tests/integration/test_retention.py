@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,11 +10,13 @@ import redis
 from streams.embedded import EmbeddedStore
 from streams.retention import PAGE
 from tests.integration.bench import Bench, Log, StandingClock, model, same
-from tests.integration.stores import empty, opened, run
+from tests.integration.stores import opened, run
 from tests.integration.test_floods import BOOK, cart
 from tests.unit.harness import DAY, NOON
 from triggers.forgetting import MARGIN_MS
 from triggers.state import PART_LETTERS
+
+pytestmark = pytest.mark.usefixtures("raw")
 
 IDLE = 3 * PAGE  # customers, over 16 buckets
 SPAN = BOOK.forget_ms + MARGIN_MS
@@ -27,17 +28,6 @@ class QuickClock(StandingClock):
     def wall_ms(self) -> int:
         self._wall += 1_000
         return self._wall
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("store")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def raw(server: EmbeddedStore) -> Iterator[redis.Redis]:
-    yield from empty(server)
 
 
 def crowd() -> Log:

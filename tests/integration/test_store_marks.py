@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
-import redis
 
 from streams.embedded import EmbeddedStore
 from streams.storemarks import StoreLostError, StoreMarks, mark_key, mark_value
 from streams.topicids import KEY, TopicMadeAnewError, ids_record
-from tests.integration.stores import claimed, empty, opened, run
+from tests.integration.stores import claimed, opened, run
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("store")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def raw(server: EmbeddedStore) -> Iterator[redis.Redis]:
-    yield from empty(server)
+pytestmark = pytest.mark.usefixtures("raw")
 
 
 class Sent(NamedTuple):
