@@ -8,10 +8,10 @@ So a record costs a few microseconds, and a bad one tells exactly what is wrong 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, Union
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from streams.binarymode import from_headers
 from streams.clock import TIME_MAX_MS, TIME_MIN_MS
@@ -42,90 +42,89 @@ from triggers.rfc3339 import rfc3339_ms
 Headers = Iterable[tuple[str, bytes | None]] | None
 
 _OPEN_BRACE, _OPEN_BRACKET, _BACKSLASH, _GREATER, _HASH = b"{[\\>#"
+_NEXT_IN_LIST: Final = b"},{"
 
 # The shortest envelope takes more than 100 bytes beside any one text in it.
 _SURELY_SHORT_BYTES: Final = ID_BYTES_MAX + 100
-
-
-class _Envelope(Struct, gc=False):
-    """The envelope as the hot path takes it; `data` is decoded once the type is known."""
-
-    specversion: Literal["1.0"]
-    id: Id
-    source: Id
-    type: str
-    time: str
-    subject: Id
-    data: Raw
-
-
-_decode_envelope: Final = msgspec.json.Decoder(_Envelope).decode
 
 
 class _Known(NamedTuple):
     """What the hot path needs of a type."""
 
     topic: str
-    decode: Callable[[Raw], Any]
+    name: str
     always: Check | None
     texts: Check | None
 
 
-def _known(types: Mapping[str, EventType]) -> dict[str, _Known]:
-    return {
-        name: _Known(
-            declared.topic,
-            msgspec.json.Decoder(declared.data).decode,
-            compile_always(declared.data),
-            compile_texts(declared.data),
-        )
-        for name, declared in types.items()
-    }
+def _envelope_of(declared: EventType) -> type[Struct]:
+    """The envelope as the hot path takes it, of one type: the type tells what `data` must be."""
+    fields: list[tuple[str, Any]] = [
+        ("specversion", Literal["1.0"]),
+        ("id", Id),
+        ("source", Id),
+        ("time", str),
+        ("subject", Id),
+        ("data", declared.data),
+    ]
+    return msgspec.defstruct("Envelope", fields, tag_field="type", tag=declared.name, gc=False)
 
 
 class _Fast:
     """The hot path: an event, or None where a second look has to decide."""
 
     def __init__(self, types: Mapping[str, EventType]) -> None:
-        self._known = _known(types)
+        self._known = {
+            _envelope_of(declared): _Known(
+                declared.topic, name, compile_always(declared.data), compile_texts(declared.data)
+            )
+            for name, declared in types.items()
+        }
+        # One pass: with the type in front or behind, `data` is decoded as what it must be.
+        kinds: Any = Union[tuple(self._known)]  # noqa: UP007 - made at run time
+        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(kinds).decode
 
     def event(self, topic: str | None, value: bytes) -> Event | None:
         """The event in `value`; `topic` None: whichever the type belongs to."""
-        if len(value) > VALUE_BYTES_MAX:
+        size = len(value)
+        if size > VALUE_BYTES_MAX:
             return None
         brackets = value.count(_OPEN_BRACE)
         if _OPEN_BRACKET in value:
             brackets += value.count(_OPEN_BRACKET)
-        # Nesting cannot be deeper than there are brackets, which are quicker counted.
-        if brackets > DEPTH_MAX and too_deep(value):
-            return None
+        # Nesting cannot be deeper than there are brackets, which are quicker counted; nor does one
+        # that follows its neighbour in a list add to it, be that list only the inside of a text.
+        if brackets > DEPTH_MAX:
+            brackets -= value.count(_NEXT_IN_LIST)
+            if brackets > DEPTH_MAX and too_deep(value):
+                return None
         try:
             # msgspec checks the UTF-8 of what it keeps, not of what it skips.
             ascii_only = value.isascii() or not value.decode()
-            envelope = _decode_envelope(value)
-            known = self._known.get(envelope.type)
-            if known is None or (known.topic != topic and topic is not None):
-                return None
-            _, decode, always, texts = known
-            data = decode(envelope.data)
+            envelope = self._decode(value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        of_topic, kind, always, texts = self._known[type(envelope)]
+        data = envelope.data
+        if topic is not None and of_topic != topic:
             return None
         if always is not None and always(data) is not None:
             return None
         # Where a text may take more bytes than characters, and where the whole value is not too
         # short to hold one that is too long (what an escape stands for is never longer than it).
         escapes = _BACKSLASH in value
-        long = (escapes or not ascii_only) and len(value) > _SURELY_SHORT_BYTES
+        long = size > _SURELY_SHORT_BYTES and (escapes or not ascii_only)
         if long and not (fits(envelope.subject) and fits(envelope.id) and fits(envelope.source)):
             return None
         # A sku has forbidden characters, which an escape may stand for.
-        suspect = long or escapes or _GREATER in value or _HASH in value
-        if suspect and texts is not None and texts(data) is not None:
-            return None
+        if texts is not None:
+            suspect = long or escapes or _GREATER in value or _HASH in value
+            if suspect and texts(data) is not None:
+                return None
         time_ms = rfc3339_ms(envelope.time)
         if time_ms is None or not TIME_MIN_MS <= time_ms <= TIME_MAX_MS:
             return None
-        return Event(envelope.id, envelope.source, envelope.type, envelope.subject, time_ms, data)
+        return Event(envelope.id, envelope.source, kind, envelope.subject, time_ms, data)
 
 
 class Door:

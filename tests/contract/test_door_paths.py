@@ -130,6 +130,41 @@ def test_the_hot_path_itself_takes_every_type(kind: str) -> None:
     assert plain == wide == _SLOW.event(EVENT_TYPES[kind].topic, encode(event(kind)), None)
 
 
+_BARE = '"specversion":"1.0","id":"1","source":"s","time":"2024-05-01T12:34:56Z","subject":"c"'
+_VIEWED = '"type":"cart.viewed","data":{"cart_id":"k","subtotal":1,"currency":"USD"}'
+_EMPTY_OBJECTS = ",".join(["{}"] * 100)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        f'{_BARE},"type":"consent.granted",{_VIEWED}',
+        f'{_BARE},{_VIEWED},"type":"consent.granted"',
+        f'{_BARE},{_VIEWED},"type":"cart.viewed","id":"2"',
+        f'{_BARE},"data":[],{_VIEWED}',
+        f'{_BARE},{_VIEWED},"data":{{"cart_id":"z","subtotal":2,"currency":"EUR"}}',
+        f'{_BARE},"type":5,{_VIEWED}',
+        f'{_VIEWED},{_BARE},"list":[{_EMPTY_OBJECTS}]',
+        f'{_VIEWED},{_BARE},"text":"{"},{" * 100}"',
+        f'{_VIEWED},{_BARE},"text":"{"},{" * 100}","deep":{"[" * 40}{"]" * 40}',
+        f'{_VIEWED},{_BARE},"deep":{"[" * 40}{_EMPTY_OBJECTS}{"]" * 40}',
+    ],
+)
+def test_the_paths_agree_where_members_come_twice_and_where_brackets_are_many(members: str) -> None:
+    value = f"{{{members}}}".encode()
+    fast = _FAST.event("cart", value)
+    slow: Event | None = None
+    with suppress(Refused):
+        slow = _SLOW.event("cart", value, None)
+    assert fast is None or fast == slow
+
+
+def test_the_hot_path_itself_takes_a_long_list_and_no_deep_nesting() -> None:
+    many, deep = f'"list":[{_EMPTY_OBJECTS}]', f'"deep":{"[" * 40}{_EMPTY_OBJECTS}{"]" * 40}'
+    assert _FAST.event("cart", f"{{{_BARE},{_VIEWED},{many}}}".encode()) is not None
+    assert _FAST.event("cart", f"{{{_BARE},{_VIEWED},{deep}}}".encode()) is None
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_have_a_reason(value: bytes) -> None:
     assert reason_of(value) in ("not_json", "bad_envelope", "too_deep")
