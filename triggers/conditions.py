@@ -45,9 +45,13 @@ class ExpressionError(RuleError):
 
 
 class Expression:
-    """A checked expression: ``evaluate`` gives its value or raises :class:`EvalError`."""
+    """A checked expression: ``evaluate`` gives its value or raises :class:`EvalError`.
 
-    __slots__ = ("evaluate", "facts", "source", "translated", "type")
+    ``run`` is what it was translated to, without the library behind it: where that raises
+    anything, ``evaluate`` has the last word.
+    """
+
+    __slots__ = ("evaluate", "facts", "run", "source", "translated", "type")
 
     def __init__(
         self,
@@ -56,10 +60,12 @@ class Expression:
         evaluate: Callable[[Context], Any],
         translated: bool,
         facts: tuple[FactUsed, ...] = (),
+        run: Eval | None = None,
     ) -> None:
         self.source = source
         self.type = kind
         self.evaluate = evaluate
+        self.run: Eval = run or (lambda ctx, local: evaluate(ctx))
         self.translated = translated
         self.facts = facts
 
@@ -68,16 +74,23 @@ class Condition:
     """One line of ``when``. ``errors`` counts evaluations that had no value; ``facts`` are the
     names and calls that it looks at."""
 
-    __slots__ = ("_evaluate", "errors", "facts", "source")
+    __slots__ = ("_evaluate", "_run", "errors", "facts", "source")
 
     def __init__(self, expression: Expression) -> None:
         self.source = expression.source
         self.errors = 0
         self.facts = expression.facts
+        self._run = expression.run
         self._evaluate = expression.evaluate
 
     def holds(self, ctx: Context) -> bool:
         """Whether the expression is exactly true."""
+        try:
+            return self._run(ctx, None) is True
+        except (EvalError, TypeError):
+            return self._holds_after_all(ctx)
+
+    def _holds_after_all(self, ctx: Context) -> bool:
         try:
             return self._evaluate(ctx) is True
         except EvalError:
@@ -140,7 +153,8 @@ class Expressions:
             run = self._translator.translate(tree)
         except Untranslated:
             return Expression(source, kind, library, translated=False, facts=facts)
-        return Expression(source, kind, _alone(run, library), translated=True, facts=facts)
+        alone = _alone(run, library)
+        return Expression(source, kind, alone, translated=True, facts=facts, run=run)
 
     def condition(self, source: str) -> Condition:
         """A line of ``when``: a source whose type is bool."""

@@ -353,20 +353,19 @@ def _kind_of(hint: Any) -> str:
 
 
 def _event_field(path: tuple[str, ...], kind: str) -> Variable:
+    """A field of the event's payload, or with a second name one of the struct in that field."""
     default = DEFAULTS.get(kind, ())
-    first, *rest = path
+    first, second = path if len(path) == 2 else (path[0], "")
 
     def get(ctx: Context) -> Any:
         value = getattr(ctx.event, first, None)
-        for name in rest:
-            value = getattr(value, name, None)
+        if second:
+            value = getattr(value, second, None)
         return default if value is None else value
 
     def has(ctx: Context) -> bool:
         value = getattr(ctx.event, first, None)
-        for name in rest:
-            value = getattr(value, name, None)
-        return value is not None
+        return (getattr(value, second, None) if second else value) is not None
 
     if kind.startswith("list"):
         return Variable(kind, lambda ctx: list(get(ctx)), has)

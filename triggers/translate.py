@@ -6,6 +6,7 @@ A closure takes the context and the local variables of surrounding macros, and r
 run time what types meet (``dyn``), only equality is taken over.
 """
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -43,23 +44,23 @@ _BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "multiply_int64": lambda a, b: checked(a * b),
     "divide_int64": div,
     "modulo_int64": mod,
-    "add_double": lambda a, b: a + b,
-    "subtract_double": lambda a, b: a - b,
-    "multiply_double": lambda a, b: a * b,
+    "add_double": operator.add,
+    "subtract_double": operator.sub,
+    "multiply_double": operator.mul,
     "divide_double": float_div,
-    "add_string": lambda a, b: a + b,
+    "add_string": operator.add,
     "add_list": lambda a, b: [*a, *b],
     "starts_with_string": lambda a, b: a.startswith(b),
     "ends_with_string": lambda a, b: a.endswith(b),
-    "contains_string": lambda a, b: b in a,
+    "contains_string": operator.contains,
     "index_list": index_list,
     "index_map": index_map,
 }
 for _kind in ("int64", "double", "string"):
-    _BINARY[f"less_{_kind}"] = lambda a, b: a < b
-    _BINARY[f"less_equals_{_kind}"] = lambda a, b: a <= b
-    _BINARY[f"greater_{_kind}"] = lambda a, b: a > b
-    _BINARY[f"greater_equals_{_kind}"] = lambda a, b: a >= b
+    _BINARY[f"less_{_kind}"] = operator.lt
+    _BINARY[f"less_equals_{_kind}"] = operator.le
+    _BINARY[f"greater_{_kind}"] = operator.gt
+    _BINARY[f"greater_equals_{_kind}"] = operator.ge
 
 
 def _at_run_time(work: Callable[[Any, Any], Any], overload: str) -> Callable[[Any, Any], Any]:
@@ -155,10 +156,13 @@ class Translator:
         return has if node.test_only else field
 
     def _operand(self, node: Node) -> Eval:
-        if node.kind == "ident" and node.name in self._variables:
-            get = self._variables[node.name].get
-            return lambda ctx, local: get(ctx)
-        return self.translate(node)
+        get = self._getter(node)
+        return self.translate(node) if get is None else (lambda ctx, local: get(ctx))
+
+    def _getter(self, node: Node) -> Callable[[Context], Any] | None:
+        """The getter of a variable of the table, to be called without a closure around it."""
+        known = node.kind == "ident" and node.name in self._variables
+        return self._variables[node.name].get if known else None
 
     def call(self, node: Node) -> Eval:
         """An operator or a function."""
@@ -204,7 +208,9 @@ class Translator:
     def _binary(self, work: Callable[[Any, Any], Any], left: Node, right: Node) -> Eval:
         one = self._operand(left)
         if right.kind == "const":
-            value = right.value
+            value, get = right.value, self._getter(left)
+            if get is not None:  # most conditions are a name beside a constant
+                return lambda ctx, local: work(get(ctx), value)
             return lambda ctx, local: work(one(ctx, local), value)
         two = self.translate(right)
         return lambda ctx, local: work(one(ctx, local), two(ctx, local))
@@ -215,7 +221,9 @@ class Translator:
         one, two = self.translate(left), self.translate(right)
         if left.type == right.type and left.type in _PLAIN:
             if right.kind == "const":
-                value = right.value
+                value, get = right.value, self._getter(left)
+                if get is not None:
+                    return lambda ctx, local: get(ctx) == value
                 return lambda ctx, local: one(ctx, local) == value
             return lambda ctx, local: one(ctx, local) == two(ctx, local)
         return lambda ctx, local: equal(one(ctx, local), two(ctx, local))
@@ -279,6 +287,9 @@ class Translator:
         value, inside = node.args
         one, many = self.translate(value), self._operand(inside)
         if value.type == "string" and inside.type in ("list", "map"):
+            get, constant = self._getter(inside), value.value
+            if value.kind == "const" and get is not None:
+                return lambda ctx, local: constant in get(ctx)
             return lambda ctx, local: one(ctx, local) in many(ctx, local)
         if inside.type != "list":
             raise Untranslated("in what only run time knows")
