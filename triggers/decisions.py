@@ -16,6 +16,19 @@ SOURCE = "tsuide"
 DECISIONS = "decisions"
 
 
+class _ByEvent(msgspec.Struct, gc=False):
+    event: str
+    event_id: str
+    event_source: str
+
+
+class _ByTimer(msgspec.Struct, gc=False):
+    timer: str
+    due: str
+    armed_by: str
+    armed_by_source: str
+
+
 class Trigger(msgspec.Struct, gc=False):
     """What a decision answers: an event, or a due timer (``due_ms`` set) and what armed it."""
 
@@ -25,17 +38,27 @@ class Trigger(msgspec.Struct, gc=False):
     rule: str = ""
     due_ms: int | None = None
 
-    def body(self) -> dict[str, str]:
+    def body(self) -> _ByEvent | _ByTimer:
         """The ``trigger`` object of the wire."""
         if self.due_ms is None:
-            kind = {"event": self.event_type, "event_id": self.event_id}
-            return {**kind, "event_source": self.source}
-        return {
-            "timer": self.rule,
-            "due": to_text(self.due_ms),
-            "armed_by": self.event_id,
-            "armed_by_source": self.source,
-        }
+            return _ByEvent(self.event_type, self.event_id, self.source)
+        return _ByTimer(self.rule, to_text(self.due_ms), self.event_id, self.source)
+
+
+class _DecisionData(msgspec.Struct, omit_defaults=True, gc=False):
+    """``data`` of ``decision.made``; what has a default is left out where it has no value."""
+
+    rule: str
+    rule_book: str
+    kind: str
+    trigger: _ByEvent | _ByTimer
+    outcome: str
+    reason: str | None
+    offer_id: str
+    priority: int
+    catalog_version: int
+    until: str | None = None
+    would_have: dict[str, Any] | None = None
 
 
 class Decision(msgspec.Struct, gc=False):
@@ -63,21 +86,19 @@ class Decision(msgspec.Struct, gc=False):
 
     def encode(self) -> bytes:
         """The ``decision.made`` event as JSON bytes."""
-        data: dict[str, Any] = {
-            "rule": self.rule,
-            "rule_book": self.rule_book,
-            "kind": self.kind,
-            "trigger": self.trigger.body(),
-            "outcome": self.outcome,
-            "reason": self.reason,
-            "offer_id": self.offer_id,
-            "priority": self.priority,
-            "catalog_version": self.catalog_version,
-        }
-        if self.until is not None:
-            data["until"] = to_text(self.until)
-        if self.would_have is not None:
-            data["would_have"] = self.would_have
+        data = _DecisionData(
+            self.rule,
+            self.rule_book,
+            self.kind,
+            self.trigger.body(),
+            self.outcome,
+            self.reason,
+            self.offer_id,
+            self.priority,
+            self.catalog_version,
+            None if self.until is None else to_text(self.until),
+            self.would_have,
+        )
         return _event(self.id, "decision.made", self.at, self.customer, data)
 
     def record(self) -> tuple[str, str, str, bytes]:
@@ -93,6 +114,30 @@ class OfferItem(msgspec.Struct, gc=False):
     list_price: int
     offer_price: int
     currency: str
+
+
+class _OfferData(msgspec.Struct, omit_defaults=True, gc=False):
+    """``data`` of ``offer.made``; what has a default is left out where it has no value."""
+
+    offer_id: str
+    kind: str
+    rule: str
+    rule_book: str
+    trigger: _ByEvent | _ByTimer
+    channel: str
+    placement: str | None
+    correlation_id: str
+    items: list[OfferItem]
+    saving: int
+    valid_from: str
+    valid_until: str
+    variant: str | None
+    reason: dict[str, str]
+    evidence: list[dict[str, Any]]
+    message: dict[str, Any]
+    perks: list[dict[str, str]]
+    default_selection: str | None = None
+    terms: dict[str, Any] | None = None
 
 
 def _saving(items: list[OfferItem]) -> int:
@@ -132,30 +177,27 @@ class Offer(msgspec.Struct, gc=False):
 
     def encode(self) -> bytes:
         """The ``offer.made`` event as JSON bytes."""
-        items = self.items
-        data: dict[str, Any] = {
-            "offer_id": self.offer_id,
-            "kind": self.kind,
-            "rule": self.rule,
-            "rule_book": self.rule_book,
-            "trigger": self.trigger.body(),
-            "channel": self.channel,
-            "placement": self.placement,
-            "correlation_id": self.about,
-            "items": items,
-            "saving": _saving(items),
-            "valid_from": to_text(self.at),
-            "valid_until": to_text(self.valid_until),
-            "variant": self.variant or None,
-            "reason": self.reason,
-            "evidence": self.evidence,
-            "message": self.message,
-            "perks": perks_body(self.perks),
-        }
-        if self.default_selection is not None:
-            data["default_selection"] = self.default_selection
-        if self.terms is not None:
-            data["terms"] = self.terms
+        data = _OfferData(
+            self.offer_id,
+            self.kind,
+            self.rule,
+            self.rule_book,
+            self.trigger.body(),
+            self.channel,
+            self.placement,
+            self.about,
+            self.items,
+            _saving(self.items),
+            to_text(self.at),
+            to_text(self.valid_until),
+            self.variant or None,
+            self.reason,
+            self.evidence,
+            self.message,
+            perks_body(self.perks),
+            self.default_selection,
+            self.terms,
+        )
         return _event(self.offer_id, "offer.made", self.at, self.customer, data)
 
     def record(self) -> tuple[str, str, str, bytes]:
@@ -194,18 +236,18 @@ class Withdrawal(msgspec.Struct, gc=False):
         return f"offers.{self.channel}", self.customer, self.id, self.encode()
 
 
+class _Event(msgspec.Struct, gc=False):
+    specversion: str
+    id: str
+    source: str
+    type: str
+    time: str
+    subject: str
+    data: Any
+
+
 _encode = msgspec.json.Encoder().encode
 
 
-def _event(event_id: str, kind: str, at: int, subject: str, data: dict[str, Any]) -> bytes:
-    return _encode(
-        {
-            "specversion": "1.0",
-            "id": event_id,
-            "source": SOURCE,
-            "type": kind,
-            "time": to_text(at),
-            "subject": subject,
-            "data": data,
-        }
-    )
+def _event(event_id: str, kind: str, at: int, subject: str, data: Any) -> bytes:
+    return _encode(_Event("1.0", event_id, SOURCE, kind, to_text(at), subject, data))
