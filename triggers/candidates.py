@@ -80,31 +80,29 @@ class Kinds:
     """The kinds of several products: whether another one is :func:`alike` one of them, by a few
     looks into sets however many they are."""
 
-    __slots__ = ("_both", "_categories", "_families", "_only_categories", "_only_families")
+    __slots__ = ("_categories", "_families", "_told")
 
     def __init__(self, products: Iterable[Product]) -> None:
-        told = [(each.family, each.category) for each in products]
-        self._both = {pair for pair in told if pair[0] and pair[1]}
-        self._families = {family for family, _ in told if family}
-        self._categories = {category for _, category in told if category}
-        self._only_families = {family for family, category in told if family and not category}
-        self._only_categories = {category for family, category in told if category and not family}
+        self._told = {(each.family, each.category) for each in products}
+        self._told.discard(("", ""))
+        self._families: set[str] | None = None  # made when a product without a category asks
+        self._categories: set[str] | None = None  # or one without a family
 
     def __bool__(self) -> bool:
-        return bool(self._families or self._categories)
+        return bool(self._told)
 
     def hold(self, product: Product) -> bool:
         """Whether ``product`` is of the same kind as one of them."""
-        family, category = product.family, product.category
-        if not category:
+        family, category, told = product.family, product.category, self._told
+        if family and category:
+            return (family, category) in told or (family, "") in told or ("", category) in told
+        if family:
+            if self._families is None:
+                self._families = {each for each, _ in told}
             return family in self._families
-        if not family:
-            return category in self._categories
-        return (
-            (family, category) in self._both
-            or family in self._only_families
-            or category in self._only_categories
-        )
+        if self._categories is None:
+            self._categories = {each for _, each in told}
+        return category != "" and category in self._categories
 
 
 def partners(sku: str, catalog: Catalog) -> Ranked:

@@ -4,6 +4,7 @@ One writer applies records in offset order; readers see a consistent catalogue b
 their batches. ``version`` counts the records that were applied.
 """
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,7 +63,7 @@ PRODUCTS_MAX = 1_000_000
 RELATIONS_MAX = 5_000_000
 RELATIONS_OF_ONE_MAX = 1_000
 BUNDLES_MAX = 200_000
-#: Answers remembered until the next change of the catalogue.
+#: Answers of one kind remembered until the next change of the catalogue.
 _KNOWN_MAX = 100_000
 
 
@@ -88,7 +89,7 @@ class Catalog:
     def __init__(self) -> None:
         self.version = 0
         self.learned = View()
-        self._known: dict[tuple[str, str], Ranked] = {}  # answers of related()
+        self._known: defaultdict[str, dict[str, Ranked]] = defaultdict(dict)  # what, then sku
         self._products: dict[str, Product] = {}
         self._edges = 0
         self._relations: dict[str, dict[tuple[str, str], Relation]] = {}
@@ -107,7 +108,8 @@ class Catalog:
 
     def related(self, sku: str, relation: str) -> Ranked:
         """Other products that ``sku`` relates to in one way; the list is not to be changed."""
-        return self.remembered(sku, relation, self._related)
+        found = self._known[relation].get(sku)
+        return self.remembered(sku, relation, self._related) if found is None else found
 
     def _related(self, sku: str, relation: str) -> Ranked:
         edges = {} if sku in self._removed else self._relations.get(sku, {})
@@ -117,11 +119,12 @@ class Catalog:
 
     def remembered(self, sku: str, what: str, find: Callable[[str, str], Ranked]) -> Ranked:
         """What ``find`` answers of a sku, computed once until the catalogue changes."""
-        found = self._known.get((sku, what))
+        known = self._known[what]
+        found = known.get(sku)
         if found is None:
-            if len(self._known) >= _KNOWN_MAX:
-                self._known.clear()
-            found = self._known[sku, what] = find(sku, what)
+            if len(known) >= _KNOWN_MAX:
+                known.clear()
+            found = known[sku] = find(sku, what)
         return found
 
     def related_skus(self) -> list[str]:

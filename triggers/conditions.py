@@ -101,15 +101,22 @@ class Condition:
 class Value:
     """The argument of a pick or a date."""
 
-    __slots__ = ("_evaluate", "source", "type")
+    __slots__ = ("_evaluate", "_run", "source", "type")
 
     def __init__(self, expression: Expression) -> None:
         self.source = expression.source
         self.type = expression.type
+        self._run = expression.run
         self._evaluate = expression.evaluate
 
     def get(self, ctx: Context) -> Any:
         """The value, None when there is none."""
+        try:
+            return self._run(ctx, None)
+        except (EvalError, TypeError):
+            return self._get_after_all(ctx)
+
+    def _get_after_all(self, ctx: Context) -> Any:
         try:
             return self._evaluate(ctx)
         except EvalError:

@@ -1,7 +1,7 @@
 """Which items a rule offers: candidates, their ranking, and what is passed over."""
 
-from collections.abc import Callable, Container, Iterable, Iterator
-from heapq import merge
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
+from heapq import heapify, heappop, heapreplace
 from typing import Any
 
 from triggers.before import Before
@@ -21,21 +21,37 @@ def complements(catalog: Catalog, skus: list[str]) -> Ranked:
     """Complements of all ``skus`` but themselves, by weight; an edge seen twice counts once."""
     if len(skus) == 1:
         return catalog.related(skus[0], "complement")
-    best: dict[str, tuple[float, str, Product]] = {}
+    return sorted(_best(catalog, skus))
+
+
+def _best(catalog: Catalog, skus: Iterable[str]) -> Collection[Entry]:
+    """What :func:`complements` ranks, in no order."""
+    best: dict[str, Entry] = {}
     for sku in skus:
-        for ranked in catalog.related(sku, "complement"):
-            to = ranked[1]
-            if to not in best or ranked[0] < best[to][0]:
-                best[to] = ranked
+        for entry in catalog.related(sku, "complement"):
+            known = best.get(entry[1])
+            if known is None or entry[0] < known[0]:
+                best[entry[1]] = entry
     for sku in skus:
         best.pop(sku, None)
-    return sorted(best.values())
+    return best.values()
 
 
-def best_complements(catalog: Catalog, skus: list[str]) -> Iterator[Entry]:
+def best_complements(catalog: Catalog, skus: Iterable[str]) -> Iterator[Entry]:
     """What :func:`complements` ranks, one by one: a pick looks at a few of hundreds."""
     passed = dict.fromkeys(skus)
-    for entry in merge(*[catalog.related(sku, "complement") for sku in passed]):
+    related = [catalog.related(sku, "complement") for sku in passed]
+    # The best of each list that is left, the list and its place there: as heapq.merge does, which
+    # takes longer to begin than most picks take.
+    heads = [(entries[0], number, 0) for number, entries in enumerate(related) if entries]
+    heapify(heads)
+    while heads:
+        entry, number, place = heads[0]
+        entries, place = related[number], place + 1
+        if place < len(entries):
+            heapreplace(heads, (entries[place], number, place))
+        else:
+            heappop(heads)
         if entry[1] not in passed:
             passed[entry[1]] = None
             yield entry
@@ -94,22 +110,24 @@ def gap_to(amount: int, ctx: Context) -> int:
     return amount - ctx.cart.subtotal
 
 
-def _closes_gap_to(rule: Rule, ctx: Context, notes: list[str]) -> Ranked:
+def _closes_gap_to(rule: Rule, ctx: Context, notes: list[str]) -> Iterable[Entry]:
     gap = gap_to(rule.pick.amount, ctx)
     if gap <= 0:
         return []
     lines: list[Any] = getattr(ctx.event, "items", None) or list(ctx.cart.lines.values())
-    if rule.pick.source == "complements":
-        ranked = complements(ctx.catalog, skus_of(lines))
-    else:
+    learnt = rule.pick.source != "complements"
+    ranked: Collection[Entry]
+    if learnt:
         ranked = together(rule.pick.source, skus_of(lines), rule.pick.min_support, ctx)
-    closing = [
-        (offer_price(rule.price, found[2].price) * rule.quantity, found)
-        for found in unlike(ranked, lines, ctx.catalog)
-    ]
+    else:
+        ranked = _best(ctx.catalog, skus_of(lines))
+    pays = {found[1]: offer_price(rule.price, found[2].price) * rule.quantity for found in ranked}
+    closing = [found for found in ranked if pays[found[1]] >= gap]
+    if not learnt:
+        closing.sort()
     # The cheapest that closes the gap; equal ones stay as relevance ranked them.
-    closing.sort(key=lambda entry: entry[0])
-    return [found for pays, found in closing if pays >= gap]
+    closing.sort(key=lambda found: pays[found[1]])
+    return unlike(closing, lines, ctx.catalog) if closing else closing
 
 
 def _together(rule: Rule, ctx: Context, notes: list[str]) -> Iterable[Entry]:
