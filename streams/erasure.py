@@ -21,7 +21,8 @@ from streams.clock import TIME_MAX_MS
 from streams.following import Follower
 from streams.outbox import Outgoing
 from streams.proofs import told_at, without_proof
-from streams.topics import ERASED, EVIDENCE, SHARED
+from streams.subjects import whose
+from streams.topics import ERASED, EVIDENCE
 from triggers.judgement import Gone
 from triggers.state import Customer, Now
 
@@ -174,14 +175,19 @@ def keep_out(ledger: Ledger, partition: int, entries: list[list[Outgoing]]) -> N
     for records in reversed(entries):
         kept = []
         for record in records:
-            customer_id = key_text(record.key) if record.topic not in SHARED else None
-            entry = None if customer_id is None else ledger.of(customer_id)
-            if entry is None or not (entry.gone or ledger.digest(customer_id or "") in left):
+            named = whose(record.topic, record.key, record.value)
+            if not any(_left(ledger, customer_id, left) for customer_id in named):
                 kept.append(record)
         for record in records:
             if record.topic == ERASED and record.key is not None:
                 left.add(record.key.decode())
         records[:] = [_unproven(ledger, one) if one.topic == EVIDENCE else one for one in kept]
+
+
+def _left(ledger: Ledger, customer_id: str, left: set[str]) -> bool:
+    """Whether a customer is gone, or left after an entry and has returned since."""
+    entry = ledger.of(customer_id)
+    return entry is not None and (entry.gone or ledger.digest(customer_id) in left)
 
 
 def _unproven(ledger: Ledger, record: Outgoing) -> Outgoing:
@@ -190,14 +196,6 @@ def _unproven(ledger: Ledger, record: Outgoing) -> Outgoing:
     if entry is None or not (entry.gone or entry.covers(_CUSTOMER, *told_at(record.value))):
         return record
     return msgspec.structs.replace(record, value=without_proof(record.value))
-
-
-def key_text(key: bytes | None) -> str | None:
-    """The customer id that a key holds; None where it holds none."""
-    try:
-        return None if key is None else key.decode()
-    except UnicodeDecodeError:
-        return None
 
 
 def read_record(key: bytes | None, value: bytes | None) -> tuple[str, Entry]:

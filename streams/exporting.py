@@ -14,6 +14,7 @@ from streams.erasurekey import check_erasure_key
 from streams.murmur2 import partition_of
 from streams.scanning import partitions_of, reader, scan
 from streams.settings import Settings
+from streams.subjects import subject_of
 from streams.topics import DEAD_LETTERS, DECISIONS, ERASED, EVIDENCE
 from triggers.durations import to_text
 from triggers.events import TOPICS
@@ -121,21 +122,6 @@ def _places(
     for name in (EVIDENCE, ERASED):
         if name in there:
             yield name, [0], lambda record: record.key in digests
-
-
-class _Subject(msgspec.Struct, gc=False):
-    subject: str
-
-
-_of_subject = msgspec.json.Decoder(_Subject).decode
-
-
-def subject_of(value: bytes | None) -> str | None:
-    """Whom a refused event names, whatever its key was; None where that cannot be told."""
-    try:
-        return _of_subject(value or b"").subject
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
 
 
 def _told(name: str, record: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import msgspec
 from streams.clock import wall_ms
 from streams.failpoints import reach
 from streams.proofs import without_proof
+from streams.subjects import whose
 from streams.topics import DEAD_LETTERS, DECISIONS, EVIDENCE, SHARED
 
 #: Entries that wait for acknowledgement before the partition stops taking new records.
@@ -134,7 +135,7 @@ class Relay:
         self._room.set()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._forgotten: dict[bytes, int] = {}  # key -> number of the entry before which it goes
+        self._forgotten: dict[str, int] = {}  # customer -> number of the entry before which it goes
         self._proofless: dict[bytes, int] = {}  # digest -> likewise, of evidence
         self.done = 0  # the number of the last entry that is acknowledged as a whole
         self.trimmed = 0  # up to which the store was told
@@ -152,12 +153,14 @@ class Relay:
         if self._crowded():
             self._room.clear()
 
-    def forget(self, key: bytes, number: int) -> int:
-        """Send nothing more of ``key`` out of entries before ``number``; how many records wait
-        there. What is handed over to the producer already cannot be called back."""
-        self._forgotten[key] = number
-        waiting = (records for before, records, _ in self._queue if before < number)
-        return sum(record.key == key for records in waiting for record in records)
+    def forget(self, customer_id: str, number: int) -> int:
+        """Send nothing more about a customer out of entries before ``number``; how many records
+        wait there. What is handed over to the producer already cannot be called back."""
+        self._forgotten[customer_id] = number
+        waiting = (
+            record for before, records, _ in self._queue if before < number for record in records
+        )
+        return sum(customer_id in whose(one.topic, one.key, one.value) for one in waiting)
 
     def keep_proofs(self, digest: bytes, number: int) -> None:
         """Send evidence of consent out of entries before ``number`` without its proof: its
@@ -196,7 +199,7 @@ class Relay:
             self._idle.set()
 
     async def _round(self) -> None:
-        by_topic: dict[str, list[Outgoing]] = {}
+        checked: list[tuple[int, Outgoing]] = []
         last = taken = count = size = 0
         # A copy: while an offer is looked at again, the partition may put another entry.
         for number, records, size_of in list(self._queue):
@@ -204,10 +207,14 @@ class Relay:
             size += size_of
             taken += 1
             count += len(records)
-            for record in await self._checked(number, records):
-                by_topic.setdefault(record.topic, []).append(record)
+            checked += [(number, record) for record in await self._checked(number, records)]
             if count >= ROUND_RECORDS_MAX:
                 break
+        # Once more, and then nothing is waited for: somebody may have been erased meanwhile.
+        by_topic: dict[str, list[Outgoing]] = {}
+        for number, record in checked:
+            for left in self._called_back(number, [record]):
+                by_topic.setdefault(record.topic, []).append(left)
         topics = sorted(by_topic)
         now = self._wall()
         started = time.perf_counter()
@@ -260,11 +267,7 @@ class Relay:
         self._superseded[record_id] = number
 
     async def _checked(self, number: int, records: list[Outgoing]) -> list[Outgoing]:
-        if self._forgotten:
-            until = self._forgotten
-            records = [r for r in records if r.key is None or number >= until.get(r.key, 0)]
-        if self._proofless:
-            records = [self._proven(number, record) for record in records]
+        records = self._called_back(number, records)
         if self._known:
             records = [record for record in records if not self._is_known(record)]
         if self.recheck is None:
@@ -277,6 +280,21 @@ class Relay:
                 checked += found
         # What a late offer became may have been sent before a crash, too.
         return [record for record in checked if not self._is_known(record)]
+
+    def _called_back(self, number: int, records: list[Outgoing]) -> list[Outgoing]:
+        """What of an entry's records may still leave, as it may leave."""
+        if self._forgotten:
+            records = [record for record in records if not self._is_forgotten(number, record)]
+        if self._superseded:
+            until = self._superseded
+            records = [record for record in records if number >= until.get(record.id, 0)]
+        if self._proofless:
+            records = [self._proven(number, record) for record in records]
+        return records
+
+    def _is_forgotten(self, number: int, record: Outgoing) -> bool:
+        named = whose(record.topic, record.key, record.value)
+        return any(number < self._forgotten.get(customer_id, 0) for customer_id in named)
 
     def _proven(self, number: int, record: Outgoing) -> Outgoing:
         if record.topic != EVIDENCE or number >= self._proofless.get(record.key or b"", 0):

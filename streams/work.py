@@ -10,11 +10,12 @@ from zlib import crc32
 import msgspec
 
 from streams.deadletters import dead_letter, is_replayed, summary_letter
-from streams.erasure import RETURNED, Entry, Ledger, key_text
+from streams.erasure import RETURNED, Entry, Ledger
 from streams.evidence import WORDS, Said, evidence
 from streams.outbox import Outgoing, Relay
 from streams.replay import CONFLICT
 from streams.results import in_order, outgoing
+from streams.subjects import whose
 from streams.topics import DEAD_LETTERS
 from streams.traffic import count_late
 from triggers.book import Book
@@ -35,21 +36,6 @@ class Refusal(NamedTuple):
     key: bytes | None
     value: bytes | None
     timestamp: int
-
-
-class _Subject(msgspec.Struct, gc=False):
-    subject: str
-
-
-_of_subject = msgspec.json.Decoder(_Subject).decode
-
-
-def _subject(value: bytes | None) -> str | None:
-    """The subject that an event's value names; None where it cannot be told."""
-    try:
-        return _of_subject(value or b"").subject
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
 
 
 class Work:
@@ -101,7 +87,7 @@ class Work:
             ledger.keep(digest, entry, number)
             relay.keep_proofs(digest.encode(), call)
         for raw_id in self.erased:
-            self.out.note("erased_dropped", relay.forget(raw_id, call))
+            self.out.note("erased_dropped", relay.forget(raw_id.decode(), call))
 
     def drop_erased(self, ledger: Ledger) -> None:
         """Take out the refusals of whoever is gone: a letter would hold id and payload."""
@@ -112,11 +98,10 @@ class Work:
 
     def _is_gone(self, one: Refusal, ledger: Ledger) -> bool:
         # Under a wrong key it is the value that says whose event it is.
-        return any(self._left(who, one, ledger) for who in {key_text(one.key), _subject(one.value)})
+        named = whose(DEAD_LETTERS, one.key, one.value)
+        return any(self._left(who, one, ledger) for who in named)
 
-    def _left(self, who: str | None, one: Refusal, ledger: Ledger) -> bool:
-        if who is None:
-            return False
+    def _left(self, who: str, one: Refusal, ledger: Ledger) -> bool:
         raw_id = who.encode("utf-8", "surrogatepass")
         erased = self.erased.get(raw_id)
         if erased is not None and erased.covers(one.topic, one.offset, one.timestamp):

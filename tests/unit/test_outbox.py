@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import pytest
+
 from streams.outbox import BYTES_MAX, ENTRIES_MAX, Outgoing, Relay, known_as, pack, unpack
 
 
@@ -135,6 +137,51 @@ def test_a_withdrawal_and_the_decision_about_it_are_told_apart_though_they_share
 
 def offer(name: str) -> Outgoing:
     return Outgoing("offers.email", b"c1", name.encode(), name, at=1)
+
+
+def letter(key: bytes | None, value: bytes) -> Outgoing:
+    return Outgoing("dead-letters", key, value, "cart/3/7")
+
+
+@pytest.mark.parametrize(
+    ("named", "goes"),
+    [
+        (b'{"subject":"ann","data":{}}', False),
+        (b'{"data":{}, "subject" : "\\u0061nn", "data', False),
+        (b'{"subject":"ann', True),
+        (b'{"data":"ann","subject":"bob"}', True),
+        (b"\xff", True),
+    ],
+    ids=["whole", "cut", "cut within the name", "of another", "no text"],
+)
+def test_s24_a_letter_that_waits_under_a_wrong_key_is_called_back_by_whom_it_names(
+    named: bytes, goes: bool
+) -> None:
+    log, later = Log(), letter(b"bob", b'{"subject":"ann"}')
+    relay, _ = make_relay(log)
+    relay.put(1, [letter(b"bob", named)])
+    assert relay.forget("ann", 2) == (not goes)
+    run_relay(log, relay, [(2, [later])])
+    assert log.records == {"x-dead-letters": [*([named] if goes else []), later.value]}
+
+
+def test_s24_who_is_erased_while_another_offer_is_looked_at_again_is_still_called_back() -> None:
+    log = Log()
+    relay, _ = make_relay(log)
+    anns = Outgoing("offers.email", b"ann", b"ann", "a", at=1)
+    proof = Outgoing("consent-evidence", b"d" * 32, b'{"proof":"form 7"}', "e")
+
+    async def look(record: Outgoing) -> list[Outgoing]:
+        if record.key != b"ann":
+            assert relay.forget("ann", 2) == 1
+            relay.keep_proofs(b"d" * 32, 2)
+        return [record]
+
+    relay.recheck = look
+    run_relay(log, relay, [(1, [anns, proof, offer("c")])])
+    assert log.records.keys() == {"x-offers.email", "x-consent-evidence"}
+    assert log.records["x-offers.email"] == [b"c"]
+    assert b"form" not in log.records["x-consent-evidence"][0]
 
 
 def test_an_entry_may_be_put_while_an_offer_is_looked_at_again() -> None:
