@@ -165,13 +165,13 @@ class Intake:
         except asyncio.CancelledError:
             raise
         except Fenced as error:
-            if number not in self._leaving:
-                self._world.observer.failed(error.code)
-                await self._crash(error)
-                return
-            # It goes away anyway; what waits here is the other worker's to send.
+            # What waits here is the other worker's to send, also while this one ends.
             self._tasks[number][-1].cancel()
-            _log_taken(number)
+            if number in self._leaving:
+                _log_taken(number)
+                return
+            self._world.observer.failed(error.code)
+            await self._crash(error)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it ends the worker
             if isinstance(error, StoreError):
                 self._world.observer.failed(error.code)

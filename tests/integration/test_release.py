@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from faust.types import TP
 from streams.embedded import EmbeddedStore
 from streams.intake import Intake
 from streams.merge import FetchState
+from streams.outbox import Outgoing
 from streams.store.calls import Batch, new_token
 from tests.integration.bench import Bench, Log
 from tests.integration.stores import opened, run
@@ -29,6 +31,7 @@ class Desk:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.crashes: list[BaseException] = []
+        self._given: Counter[tuple[str, int]] = Counter()
         self.intake = Intake(bench.world, lambda: bench, (), self._crash, self._read)
 
     async def _crash(self, error: BaseException) -> None:
@@ -44,9 +47,11 @@ class Desk:
         await self.intake.claim(set(PLACES), 1)
 
     def feed(self) -> None:
-        """Hand the whole log over, and then a round that found nothing more."""
-        records = {TP(*place): list(found) for place, found in self.bench.log.records.items()}
-        ends = {tp: len(records.get(tp, ())) for tp in PLACES}
+        """Hand over what is new in the log, and then a round that found nothing more."""
+        log = self.bench.log.records
+        records = {TP(*place): found[self._given[place] :] for place, found in log.items()}
+        self._given |= Counter({place: len(found) for place, found in log.items()})
+        ends = {tp: self._given[tp.topic, tp.partition] for tp in PLACES}
         for given in (records, {}):
             now = self.bench.clock.wall_ms()
             self.intake.deliver(given, {tp: FetchState(n, n, now) for tp, n in ends.items()})
@@ -131,17 +136,29 @@ def test_s2_a_batch_that_finds_itself_fenced_while_it_is_given_up_ends_nothing_e
     run(work())
 
 
-def test_a_worker_that_is_fenced_while_it_goes_on_ends(server: EmbeddedStore) -> None:
+def test_s2_a_worker_that_is_fenced_while_it_goes_on_ends_and_sends_nothing_more(
+    server: EmbeddedStore,
+) -> None:
     async def work() -> None:
         async with opened(server, "zombie") as store:
-            bench = Bench(store, BOOK, carts())
+            log = carts()
+            bench = Bench(store, BOOK, log)
+            bench.hold = asyncio.Event()
             desk = Desk(bench)
             await desk.begin()
+            desk.feed()
+            await until(desk.all_applied)
+            relay = desk.intake.partitions[0].relay
+            relay.put(99, [Outgoing("decisions", b"c", b"{}", "queued")], 2)  # behind what is sent
             await take_away(bench, 0)
+            for number in range(8, 16):
+                cart(log, f"c{number}", NOON + number, f"e{number}")
             desk.feed()
             await until(lambda: bool(desk.crashes))
             assert type(desk.crashes[0]).__name__ == "Fenced"
+            bench.hold.set()
             await desk.intake.release(set(PLACES))
+            assert b"{}" not in {record.value for record in bench.published}
 
     run(work())
 
