@@ -85,7 +85,7 @@ class Partition:
         self._looked_at = 0
         self.care: Care | None = None  # None: nothing is known of the owner before
         self._ward = PartitionWard(number, world, self._room, self._once, self._find, self._commit)
-        self._sweeper = Sweeper(number, world, self._find, self._commit)
+        self._sweeper = Sweeper(number, world, self._read_up_to, self._find, self._commit)
         self._letters = LetterRate(world.settings.dead_letters_per_second)
         self.ended = False  # :meth:`run` came to its end, with all in hand applied
 
@@ -186,6 +186,7 @@ class Partition:
         if await self._room():
             most = world.settings.batch_records if care is None else care.most
             records = self._merge.take(most, BATCH_BYTES_MAX)
+            self._sweeper.saw(records)
             if not (records and careful):
                 due = (await self._due_customers())[: most if careful else None]
         idle = not records and not due and not self._holds
@@ -321,13 +322,16 @@ class Partition:
             cache.setdefault(customer_id, customer)
             cache.weigh(customer_id, sum(map(len, parts.values())))
 
+    def _read_up_to(self) -> int:
+        return self._merge.read_up_to(self._world.clock.at, TIMER_MARGIN_MS)
+
     async def _due_customers(self) -> Due:
         """Customers whose timers the clock may fire now, in due order."""
         world = self._world
         now = world.clock.now_ms()
         if world.clock.jumped:
             return []
-        horizon = min(now, self._merge.read_up_to(world.clock.at, TIMER_MARGIN_MS))
+        horizon = min(now, self._read_up_to())
         if self._next_due is None:
             self._next_due = await world.store.next_due(self.number) or _NEVER
         most = min(TIMERS_PER_BATCH, self._budget.at(world.clock.wall_ms()))

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import structlog
 
+from streams.poison import Records
 from streams.store.keys import BUCKETS
 from streams.work import Work
 from streams.world import World
@@ -20,11 +21,14 @@ from triggers.state import PARTS, Customer, Now
 
 log = structlog.get_logger(__name__)
 
-#: Documents of one look, about, and the time between two looks.
+#: Customers of one look, about, and the time between two looks.
 PAGE = 200
 PAUSE_MS = 1_000
+#: What the store counts are fields: a customer has one for each part that is not empty.
+_FIELDS = PAGE * len(PARTS)
 
 _LETTER, _ = PARTS["now"]
+_OFFERS, _ = PARTS["offers"]
 _decode = msgspec.msgpack.Decoder(Now).decode
 
 
@@ -35,12 +39,15 @@ class Sweeper:
         self,
         number: int,
         world: World,
+        read_up_to: Callable[[], int],
         find: Callable[[str], Awaitable[Customer]],
         commit: Callable[[Work], Awaitable[None]],
     ) -> None:
-        """``find`` gives a customer as it stands now; ``commit`` stores what was worked out."""
+        """``read_up_to`` tells the instant up to which every record was applied (ms); ``find``
+        gives a customer as it stands now; ``commit`` stores what was worked out."""
         self._number = number
         self._world = world
+        self._read_up_to = read_up_to
         self._find = find
         self._commit = commit
         wall_ms = world.clock.wall_ms()
@@ -48,6 +55,12 @@ class Sweeper:
         # Not always the same one first: a worker may live for less than a whole round.
         self._bucket = wall_ms // PAUSE_MS % BUCKETS
         self._cursor = 0
+        self._seen_ms = 0  # timestamp of the newest record
+
+    def saw(self, records: Records) -> None:
+        """Note records that are about to be applied, in their order."""
+        if records:
+            self._seen_ms = max(self._seen_ms, records[-1][1].timestamp)
 
     async def turn(self) -> None:
         """Look at the next page, once a second, and drop whom nobody will miss."""
@@ -55,16 +68,22 @@ class Sweeper:
         if clock.wall_ms() < self._next_ms or clock.jumped:
             return
         self._next_ms = clock.wall_ms() + PAUSE_MS
-        self._cursor, page = await self._world.store.page(
-            self._number, self._bucket, _LETTER, self._cursor, PAGE
+        # A clock that is far ahead must not drop anybody: records have to say so, too.
+        at = min(clock.now_ms(), self._read_up_to(), self._seen_ms) - MARGIN_MS
+        store = self._world.store
+        self._cursor, page = await store.page(
+            self._number, self._bucket, _LETTER, self._cursor, _FIELDS
         )
         if not self._cursor:
             self._bucket = (self._bucket + 1) % BUCKETS
-        at = clock.now_ms() - MARGIN_MS
+        idle = {raw_id: packed for raw_id, packed in page if is_idle(_decode(packed), at, book)}
+        # Looked at aside: those who stay must not push others out of memory.
+        offers = await store.load(self._number, idle, _OFFERS)
         work = Work(book)
-        for raw_id, packed in page:
-            if is_idle(_decode(packed), at, book):
-                customer = await self._find(raw_id.decode())
+        for raw_id, packed in idle.items():
+            aside = Customer(raw_id.decode(), {_LETTER: packed, **offers[raw_id]})
+            if forget_idle(aside, at, book):
+                customer = await self._find(aside.id)
                 if forget_idle(customer, at, book):
                     work.changed[customer.id] = customer
         if work.changed:

@@ -1,8 +1,9 @@
 """Forgetting customers with whom nothing has happened for long.
 
 Whoever comes back after the book's span counts as somebody unknown. That is decided by the document
-and the event alone, so it does not matter when a store drops the document: before that event or
-never, the answers are the same. What drops it leaves :data:`MARGIN_MS` for events that come late.
+and the event alone, so it does not matter when a store drops the document, as long as every event
+that still finds it is applied before. So what drops documents goes by what has been read, not by
+the clock, and leaves :data:`MARGIN_MS` for events that come late.
 """
 
 from collections.abc import Iterable
@@ -22,13 +23,15 @@ MAX_MS = 1_100 * DAY_MS
 
 
 def is_idle(now: Now, at: int, book: Book) -> bool:
-    """Whether nothing has happened for the shortest span, and nothing is to come.
+    """Whether nothing has happened for the span of a customer, or of a visitor, who never bought
+    or consented; and nothing is to come.
 
     A pending timer, a held offer and a running contract are things to come.
     """
+    known = now.first_order_at or now.consents
     return bool(
         now.at
-        and at - now.at > book.forget_visitors_ms
+        and at - now.at > (book.forget_ms if known else book.forget_visitors_ms)
         and not (now.gone or now.timers or now.held_until or now.contracts)
     )
 
@@ -36,13 +39,12 @@ def is_idle(now: Now, at: int, book: Book) -> bool:
 def forget_idle(customer: Customer, at: int, book: Book) -> bool:
     """Forget a customer who was idle for too long at ``at``, as if they had never come.
 
-    A visitor is who never bought, consented or was offered something.
+    Who was offered something is no visitor: what caps count is kept as long as for a customer.
     """
     now = customer.now
     if not is_idle(now, at, book):
         return False
-    known = now.first_order_at or now.consents or customer.offers.made
-    if at - now.at <= (book.forget_ms if known else book.forget_visitors_ms):
+    if at - now.at <= book.forget_ms and customer.offers.made:
         return False
     customer.wipe("", 0)
     return True
