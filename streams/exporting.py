@@ -11,6 +11,7 @@ import msgspec
 
 from streams.erasure import Ledger
 from streams.erasurekey import check_erasure_key
+from streams.jsontext import too_deep
 from streams.murmur2 import partition_of
 from streams.scanning import partitions_of, reader, scan
 from streams.settings import Settings
@@ -53,11 +54,16 @@ def named(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [named(each) for each in value]
     if isinstance(value, bytes | bytearray):
-        try:
-            return json.loads(value)  # payloads of the events that armed timers
-        except ValueError:
-            return bytes(value).hex()
+        return _parsed(bytes(value))
     return value
+
+
+def _parsed(value: bytes) -> Any:
+    """What JSON says, such as the payload of an event that armed a timer; else hexadecimal."""
+    try:
+        return value.hex() if too_deep(value) else json.loads(value)
+    except (ValueError, RecursionError):
+        return value.hex()
 
 
 def _fields(value: msgspec.Struct) -> list[tuple[str, Any]]:
@@ -84,7 +90,7 @@ def records_of(settings: Settings, customer_id: str, most: int = RECORDS_MAX) ->
                         continue
                     if taken < most:
                         taken += 1
-                        records.append(_told(name, record))
+                        records.append(told(name, record))
                     else:
                         left_out[name] += 1
     return Found(records, dict(left_out))
@@ -124,15 +130,23 @@ def _places(
             yield name, [0], lambda record: record.key in digests
 
 
-def _told(name: str, record: Any) -> dict[str, Any]:
+def _instant(at_ms: int) -> str:
+    """An instant as text; of a record whose sender's clock was beyond all bounds, its figure."""
+    try:
+        return to_text(at_ms)
+    except (OverflowError, ValueError):
+        return f"{at_ms} ms"
+
+
+def told(name: str, record: Any) -> dict[str, Any]:
     """One record for the customer to read."""
-    told = {
+    shown = {
         "place": f"{name}/{record.partition}/{record.offset}",
-        "at": to_text(record.timestamp),
+        "at": _instant(record.timestamp),
         "record": named(record.value),
     }
     headers = {
         header: (value or b"").decode(errors="backslashreplace")
         for header, value in record.headers or ()
     }
-    return told | ({"headers": headers} if headers else {})
+    return shown | ({"headers": headers} if headers else {})

@@ -76,7 +76,9 @@ def export(
         found |= {"records": records, "truncated": bool(left_out), "left_out": left_out}
         for name, count in left_out.items():
             print(f"{name}: {count} more records: give a higher --limit", file=sys.stderr)
-    print(json.dumps(found, ensure_ascii=False, indent=1))
+    text = json.dumps(found, ensure_ascii=False, indent=1)
+    # A lone surrogate, which no terminal takes, stays the escape that it was.
+    print(text.encode(errors="backslashreplace").decode())
 
 
 def carry_erased(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,10 +15,12 @@ from kafka.admin import NewTopic
 from streams.deadletters import dead_letter
 from streams.embedded import EmbeddedKafka
 from streams.erasure import Entry, Ledger
-from streams.exporting import records_of
+from streams.exporting import records_of, told
 from streams.murmur2 import partition_of
+from streams.personalcli import export
 from streams.settings import Settings, load_settings
 from streams.topics import create_topics
+from triggers.state import Customer
 
 pytestmark = pytest.mark.timeout(120)
 PARTITIONS = 4
@@ -78,9 +81,9 @@ def test_the_topics_in_every_topic_of_offers_and_the_decisions_are_told(topics: 
         topics.put(name, BOB, {"is": name})
     wanted.append(topics.put("offers.old", ANN, {}, number=0))  # of fewer partitions
     assert sorted(places(topics)) == sorted(wanted)
-    told = records_of(topics.settings, ANN).records
-    assert {"is": "offers.kiosk"} in [one["record"] for one in told]
-    assert all(one["at"].endswith("Z") for one in told)
+    found = records_of(topics.settings, ANN).records
+    assert {"is": "offers.kiosk"} in [one["record"] for one in found]
+    assert all(one["at"].endswith("Z") for one in found)
 
 
 def test_letters_are_told_whatever_key_or_partition_they_had(topics: Topics) -> None:
@@ -100,8 +103,8 @@ def test_letters_are_told_whatever_key_or_partition_they_had(topics: Topics) -> 
     ]
     refuse(BOB, {"subject": BOB}, away)
     assert sorted(places(topics)) == sorted(wanted)
-    told = records_of(topics.settings, ANN).records
-    assert {one["headers"]["reason"] for one in told} == {"wrong_key"}
+    found = records_of(topics.settings, ANN).records
+    assert {one["headers"]["reason"] for one in found} == {"wrong_key"}
 
 
 def test_evidence_and_ledger_are_told_by_the_digest(topics: Topics) -> None:
@@ -128,3 +131,35 @@ def test_what_is_cut_is_counted_by_topic(topics: Topics) -> None:
     assert [one["record"] for one in found.records] == [0, 1, 0]
     assert found.left_out == {"cart": 3}
     assert records_of(topics.settings, ANN).left_out == {}
+
+
+HOSTILE = {
+    "100,000 levels": b"[" * 100_000 + b"]" * 100_000,
+    "500 levels": b"[" * 500 + b"]" * 500,
+    "lone surrogate": b'{"name": "\\ud800"}',
+    "no text": b"\xff\x00",
+    "nothing": None,
+    "a long number": b"1" * 5_000,
+}
+
+
+def test_s20_hostile_records_keep_nobody_from_their_copy(
+    topics: Topics, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, key = topics.settings, ANN.encode()
+    name, number = settings.topic("cart"), partition_of(key, PARTITIONS)
+    for value in HOSTILE.values():
+        topics.producer.send(name, key=key, value=value, partition=number).get(10)
+    monkeypatch.setattr("streams.personalcli._settings", lambda *given: settings)
+    monkeypatch.setattr("streams.explain.load_customer", lambda *given: Customer(ANN))
+    export(ANN, topics=True)
+    printed = json.loads(capsys.readouterr().out)
+    records = {one["place"]: one for one in printed["records"]}
+    assert len(records) == len(HOSTILE)
+    assert records[f"cart/{number}/2"]["record"] == {"name": "\ud800"}
+
+
+@pytest.mark.parametrize("at_ms", [400_000_000_000_000, -1, -(2**63), 2**63 - 1])
+def test_s23_a_time_beyond_all_bounds_is_told_as_its_figure(at_ms: int) -> None:
+    record = SimpleNamespace(partition=0, offset=1, timestamp=at_ms, value=b"7", headers=())
+    assert told("cart", record)["at"] in (f"{at_ms} ms", "1969-12-31T23:59:59.999Z")
