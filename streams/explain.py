@@ -34,6 +34,7 @@ from triggers.decisions import Decision
 from triggers.durations import to_ms, to_text
 from triggers.errors import Refused
 from triggers.explain import Known, explain_rules
+from triggers.forgetting import forget_idle
 from triggers.judgement import Step
 from triggers.rebuilt import rebuilt_events
 from triggers.state import PART_LETTERS, Customer
@@ -62,6 +63,12 @@ class Subject:
 def explanation(subject: Subject, book: Book) -> dict[str, Any]:
     """Everything that ``--json`` prints."""
     customer, at_ms = subject.customer, subject.at_ms
+    last_ms = customer.now.at
+    if forget_idle(customer, at_ms, book):
+        subject.remarks.append(
+            f"nothing has happened since {to_text(last_ms)}, longer than the book remembers: at "
+            "the next event this is somebody new"
+        )
     found: dict[str, Any] = {
         "customer": customer.id,
         "at": to_text(at_ms),

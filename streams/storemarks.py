@@ -61,17 +61,21 @@ def new_identity() -> str:
 
 
 def read_marks(records: Iterable[tuple[bytes | None, bytes | None]]) -> dict[bytes, str]:
-    """Key -> identity, from all records of the topic in their order; what is no mark is no mark."""
+    """Key -> identity, from all records of the topic in their order.
+
+    What is no mark takes none back: an emptied store must not pass for a new one by it.
+    """
     marks: dict[bytes, str] = {}
     for key, value in records:
         if key is None or not key.startswith(b"p"):
             continue
-        marks.pop(key, None)
         try:
             if value:
                 marks[key] = _from_json(value).store
-        except msgspec.DecodeError:
-            log.warning("a record of the topic of marks is no mark", topic=CONTROL)
+            else:
+                marks.pop(key, None)
+        except (ValueError, RecursionError):
+            log.error("a record is none of ours", topic=CONTROL, key=key.decode(errors="replace"))
     return marks
 
 

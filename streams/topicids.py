@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
@@ -20,7 +20,7 @@ import structlog
 from streams.control import teller, told
 from streams.errors import PreconditionError
 from streams.settings import Settings
-from streams.topics import admin
+from streams.topics import CONTROL, admin
 from triggers.events import TOPICS
 
 log = structlog.get_logger(__name__)
@@ -33,6 +33,7 @@ _to_json = msgspec.json.Encoder().encode
 _from_json = msgspec.json.Decoder(dict[str, str]).decode
 _accepted_from_json = msgspec.json.Decoder(dict[str, int]).decode
 
+T = TypeVar("T")
 Records = Iterable[tuple[bytes | None, bytes | None]]
 
 
@@ -58,19 +59,24 @@ def _is_id(found: Any) -> bool:
 
 def read_ids(records: Records) -> dict[str, str]:
     """Topic -> the id that its stored offsets belong to, from all records of ``control``."""
-    return _from_json(_last(records, KEY) or b"{}")
+    return _last(records, KEY, _from_json)
 
 
 def read_accepted(records: Records) -> dict[str, int]:
     """Topic -> when (ms) it was accepted as one with other records than before."""
-    return _accepted_from_json(_last(records, ACCEPTED_KEY) or b"{}")
+    return _last(records, ACCEPTED_KEY, _accepted_from_json)
 
 
-def _last(records: Records, wanted: bytes) -> bytes | None:
-    found = None
+def _last(records: Records, wanted: bytes, decode: Callable[[bytes], dict[str, T]]) -> dict[str, T]:
+    """What the last record under a key says; one that is none of ours takes nothing back."""
+    found: dict[str, T] = {}
     for key, value in records:
-        if key == wanted:
-            found = value
+        if key != wanted:
+            continue
+        try:
+            found = decode(value) if value else {}
+        except (ValueError, RecursionError):
+            log.error("a record is none of ours", topic=CONTROL, key=wanted.decode())
     return found
 
 

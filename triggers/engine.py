@@ -65,6 +65,8 @@ def step(
     kind, data = event.type, event.data
     if now.gone and kind != _CONSENTS_BACK:
         out.note(now.gone)
+        if kind in _GONE:  # asked once more: it is answered, and an erasure is never less
+            _forget(customer, now.gone if now.gone == "erased" else _GONE[kind], at, out)
         return out
     known = remember(customer, event.source, event.id, at, checksum)
     if known != NEW:

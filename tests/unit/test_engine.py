@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.harness import DAY, HOUR, MINUTE, NOON, SECOND, World, make_book
 from triggers.decisions import Offer
 from triggers.durations import to_ms
+from triggers.judgement import Gone
 
 CART = {"id": "cart", "on": "cart.item_added"}
 WEEK = {
@@ -479,6 +480,25 @@ def test_who_is_gone_gets_nothing_until_a_new_consent(farewell: str) -> None:
     world.send("consent.granted", channel="*")
     world.add("b")
     assert world.outcomes() == [("cart", "offered", None)]
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "why"),
+    [
+        ("customer.erase_requested", "customer.erase_requested", "erased"),
+        ("customer.erase_requested", "customer.objected", "erased"),
+        ("customer.objected", "customer.erase_requested", "erased"),
+        ("customer.objected", "customer.objected", "objected"),
+    ],
+)
+def test_who_is_gone_and_asks_once_more_is_answered_once_more(
+    first: str, again: str, why: str
+) -> None:
+    world = World(make_book(CART))
+    world.send(first, NOON)
+    assert world.send(again, NOON + HOUR).gone == [Gone("c1", why, NOON + HOUR)]
+    assert (world.customer.now.gone, world.customer.now.at) == (why, NOON + HOUR)
+    assert set(dict(world.customer.take_changes()).values()) == {b""}
 
 
 def test_orders_count_until_they_are_wholly_given_back() -> None:

@@ -27,7 +27,7 @@ def test_what_was_taken_back_holds_no_more() -> None:
     assert read_code([mark("a"), (KEY, None), mark("b"), mark("c")]) == "b"
 
 
-@pytest.mark.parametrize("value", [b"{", b"{}", b"\xff", b'{"code":7}'])
+@pytest.mark.parametrize("value", [b"{", b"{}", b"\xff", b'{"code":7}', b'{"code":"\xc3\xa4"}'])
 def test_a_mark_that_cannot_be_read_is_not_passed_over(value: bytes) -> None:
     with pytest.raises(ErasureKeyError, match="none of ours"):
         read_code([(KEY, value)])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from streams.explain import Subject, explanation
 from tests.unit.harness import DAY, HOUR, MINUTE, NOON, World, make_book
 from triggers import portrait
 from triggers.durations import to_text
@@ -45,6 +46,19 @@ def test_a_rule_whose_lines_and_gates_let_it_would_offer_its_items() -> None:
     assert answer.verdict == "offers"
     assert answer.items == [{"sku": "extra", "quantity": 1, "price": 1000}]
     assert answer.event == {"type": "cart.item_added", "time": to_text(NOON), "rebuilt": True}
+
+
+@pytest.mark.parametrize("days", [400, 401])
+def test_who_will_count_as_new_is_explained_as_new(days: int) -> None:
+    world = shop(CART)
+    world.add("a", NOON)
+    events = rebuilt_events(world.customer)
+    at = NOON + days * DAY
+    found = explanation(Subject(world.customer, at, world.catalog, events), world.book)
+    assert len(found["remarks"]) == (days > 400)
+    (answer,) = found["rules"]
+    assert (answer["gate"] == "no_consent") == (days > 400)
+    assert bool(found["offers"]) == (days <= 400)
 
 
 def test_the_first_line_that_does_not_hold_is_named_with_its_values() -> None:

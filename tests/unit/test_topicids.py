@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from streams import topicids
+from streams.storemarks import mark_key, mark_value, read_marks
 from streams.topicids import (
     ACCEPTED_KEY,
     KEY,
@@ -34,6 +35,22 @@ def test_the_last_record_counts_and_others_are_none_of_its_business() -> None:
     assert read_ids(records) == {"cart": "b"}
     assert read_accepted(records) == {"cart": 5}
     assert read_ids([*records, (KEY, None)]) == {}
+
+
+ODD = [b"{", b"[]", b"\xff", b'{"cart":[]}', b'{"a":' * 100_000, b"7"]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_record_that_is_none_of_ours_takes_nothing_back(odd: bytes) -> None:
+    records = [
+        (KEY, ids_record({"cart": "a"})),
+        (ACCEPTED_KEY, accepted_record({"cart": 5})),
+        (mark_key(0), mark_value("x")),
+    ]
+    strangers = [(key, odd) for key, _ in records]
+    assert read_ids([*records, *strangers]) == {"cart": "a"}
+    assert read_accepted([*records, *strangers]) == {"cart": 5}
+    assert read_marks([*records, *strangers]) == {mark_key(0): "x"}
 
 
 def test_another_id_is_refused_and_a_new_topic_is_remembered() -> None:
