@@ -151,7 +151,8 @@ def create_app(settings: AppSettings, intake: Intake, topics: Sequence[str]) -> 
 async def run_until_told(work: Coroutine[Any, Any, int]) -> int:
     """Run what starts a worker and then calls `run_app`; 0 when told to stop before that.
 
-    A worker that is still starting has claimed nothing and holds nothing: it ends at once.
+    A worker that is still starting has claimed nothing and holds nothing: it ends without a
+    release, though not before an answer of Kafka that it is just waiting for.
     """
     loop = asyncio.get_running_loop()
     starting = asyncio.ensure_future(work)

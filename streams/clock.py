@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from triggers.durations import to_text
+
 #: 2000-01-01T00:00:00Z and 2100-01-01T00:00:00Z: no event happens outside of them.
 TIME_MIN_MS = 946_684_800_000
 TIME_MAX_MS = 4_102_444_800_000
@@ -164,3 +166,11 @@ class LogClock:
             self._instants.pop()
         self._walls.append(wall)
         self._instants.append(timestamp_ms)
+
+
+def instant_text(at_ms: int) -> str:
+    """An instant as text; where somebody's clock was beyond all bounds, the figure."""
+    try:
+        return to_text(at_ms)
+    except (OverflowError, ValueError):
+        return f"{at_ms} ms"

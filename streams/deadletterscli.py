@@ -71,25 +71,28 @@ def list_letters(
 _COLUMNS = ("place", "at", "reason", "detail", "note")
 
 
-def _row(letter: Letter, replays: dict[str, str]) -> dict[str, Any]:
-    from triggers.durations import to_text
+def _row(letter: Letter, replays: dict[str, int]) -> dict[str, Any]:
+    from streams.clock import instant_text
+    from streams.resend import replayed_at
 
     notes = []
+    again_ms = replays.get(letter.place)
+    again = None if again_ms is None else replayed_at(again_ms)
     if letter.is_summary:
         notes.append(f"stands for {letter.count} records")
     if letter.cut:
         notes.append("cut")
-    if letter.place in replays:
-        notes.append(f"replayed at {replays[letter.place]}")
+    if again is not None:
+        notes.append(f"replayed at {again}")
     return {
         "place": letter.place,
-        "at": to_text(letter.at_ms),
+        "at": instant_text(letter.at_ms),
         "reason": letter.reason,
         "detail": letter.detail,
         "bytes": len(letter.value),
         "cut": letter.cut,
         "count": letter.count,
-        "replayed_at": replays.get(letter.place),
+        "replayed_at": again,
         "note": ", ".join(notes),
     }
 
@@ -125,7 +128,7 @@ def show(
                 print(f"{name}: {value}")
 
 
-def _full(letter: Letter, replays: dict[str, str]) -> dict[str, Any]:
+def _full(letter: Letter, replays: dict[str, int]) -> dict[str, Any]:
     from streams.letters import printable, printable_bytes
 
     row = _row(letter, replays)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from streams.clock import instant_text
 from streams.erasure import Ledger
 from streams.erasurekey import check_erasure_key
 from streams.jsontext import too_deep
@@ -17,7 +18,6 @@ from streams.scanning import partitions_of, reader, scan
 from streams.settings import Settings
 from streams.subjects import subject_of
 from streams.topics import DEAD_LETTERS, DECISIONS, ERASED, EVIDENCE
-from triggers.durations import to_text
 from triggers.events import TOPICS
 from triggers.state import PARTS, Customer, Order
 
@@ -130,19 +130,11 @@ def _places(
             yield name, [0], lambda record: record.key in digests
 
 
-def _instant(at_ms: int) -> str:
-    """An instant as text; of a record whose sender's clock was beyond all bounds, its figure."""
-    try:
-        return to_text(at_ms)
-    except (OverflowError, ValueError):
-        return f"{at_ms} ms"
-
-
 def told(name: str, record: Any) -> dict[str, Any]:
     """One record for the customer to read."""
     shown = {
         "place": f"{name}/{record.partition}/{record.offset}",
-        "at": _instant(record.timestamp),
+        "at": instant_text(record.timestamp),
         "record": named(record.value),
     }
     headers = {

@@ -20,20 +20,24 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from streams.clock import wall_ms
+from streams.clock import instant_text, wall_ms
 from streams.codec import Door
+from streams.control import told
 from streams.deadletters import REPLAYED_FROM
 from streams.errors import PreconditionError
 from streams.letters import Letter, Wanted, read_letter
 from streams.murmur2 import partition_of
 from streams.scanning import partitions_of, reader, record_at, scan
 from streams.settings import Settings
+from streams.topicids import read_accepted
 from streams.topics import DEAD_LETTERS, REPLAYS
 from triggers.errors import Refused
 from triggers.events import TOPICS, EventType
 from triggers.state import SEEN_MS
 
 _ACK_S = 30
+#: The time of a note that tells none: later than any topic was made anew.
+UNTOLD_MS = 2**62
 #: Two topics are merged by timestamps of whole milliseconds: what follows must have a later one.
 _NEXT_MS_S = 0.002
 
@@ -98,6 +102,7 @@ class Resender:
             self._partitions = len(partitions_of(letters, settings.topic(TOPICS[0])))
             self._door = Door(self._partitions, self._custom)
             self._done = read_replays(settings)
+            self._anew = read_accepted(told(settings))
             self._producer = None if self._dry else stack.enter_context(self._connect())
             taken = 0
             for letter in read_letters(letters, settings):
@@ -122,8 +127,13 @@ class Resender:
         place = f"{letter.topic}/{letter.number}/{offset}"
         if letter.is_timer:
             return Outcome(place, "refused", "a timer: the next event that arms it does so anew")
-        if place in self._done and not self._again:
-            return Outcome(place, "skipped", f"sent before, at {self._done[place]}")
+        # Places in a topic that was made anew begin again from 0.
+        anew_ms = self._anew.get(letter.topic, 0)
+        if letter.is_summary and letter.at_ms < anew_ms:
+            return Outcome(place, "refused", "its topic was made anew: other records lie there now")
+        done_ms = self._done.get(place)
+        if done_ms is not None and not (done_ms < anew_ms <= letter.at_ms) and not self._again:
+            return Outcome(place, "skipped", f"sent before, at {replayed_at(done_ms)}")
         original = self._original(letter, offset)
         why = "gone from its topic, and no whole copy was kept" if original is None else ""
         if original is not None:
@@ -133,7 +143,7 @@ class Resender:
         old = self._now() - original.at_ms > SEEN_MS
         note = "older than 72 h: what was applied since then is not noticed" if old else ""
         if self._dry:
-            self._done.setdefault(place, "earlier in this run")
+            self._done.setdefault(place, self._now())
             return Outcome(place, "would send", note)
         to = self._send(place, original)
         return Outcome(place, "sent", note, to)
@@ -210,7 +220,7 @@ class Resender:
                 f"{place}: Kafka does not acknowledge ({type(error).__name__}); it may have been "
                 "sent, and a second copy is dropped as a repeat"
             ) from error
-        self._done[place] = str(at)
+        self._done[place] = at
         return to
 
 
@@ -224,22 +234,25 @@ def read_letters(consumer: Any, settings: Settings) -> Iterator[Letter]:
                 yield letter
 
 
-def read_replays(settings: Settings) -> dict[str, str]:
-    """Which places were sent once more, and when; `PreconditionError` without the topic."""
+def read_replays(settings: Settings) -> dict[str, int]:
+    """Which places were sent once more, and when (ms); `PreconditionError` without the topic."""
     topic = settings.topic(REPLAYS)
-    done: dict[str, str] = {}
+    done: dict[str, int] = {}
     with reader(settings, "tsuide-replays") as consumer:
         partitions_of(consumer, topic)
         for record in scan(consumer, topic, 0):
             if record.key is not None and record.value is not None:
-                done[record.key.decode(errors="replace")] = _when(record.value)
+                done[record.key.decode(errors="replace")] = _noted_at(record.value)
     return done
 
 
-def _when(value: bytes) -> str:
-    from triggers.durations import to_text
-
+def _noted_at(value: bytes) -> int:
     try:
-        return to_text(int(json.loads(value)["at"]))
-    except (ValueError, KeyError, TypeError, OverflowError):
-        return "a time that the note does not tell"
+        return int(json.loads(value)["at"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return UNTOLD_MS
+
+
+def replayed_at(at_ms: int) -> str:
+    """The instant of a note as text."""
+    return "a time that the note does not tell" if at_ms == UNTOLD_MS else instant_text(at_ms)

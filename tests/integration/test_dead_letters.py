@@ -12,7 +12,7 @@ from kafka import KafkaProducer
 from typer.testing import CliRunner, Result
 
 from streams.cli import app
-from streams.deadletters import REPLAYED_FROM, dead_letter
+from streams.deadletters import REPLAYED_FROM, dead_letter, summary_letter
 from streams.embedded import EmbeddedKafka
 from streams.erasure import Entry, Ledger
 from streams.letters import Wanted
@@ -20,6 +20,7 @@ from streams.murmur2 import partition_of
 from streams.personal import erased
 from streams.resend import Resender
 from streams.settings import Settings, load_settings
+from streams.topicids import ACCEPTED_KEY, accepted_record
 from streams.topics import create_topics
 from tests.integration.pipeline import PARTITIONS, now_ms
 from triggers.durations import to_text
@@ -274,6 +275,32 @@ def tell(desk: Desk, entry: Entry) -> None:
     ledger = Ledger(desk.settings.erasure_key_bytes())
     told = ledger.record(ledger.digest("erased"), entry)
     desk.producer.send(desk.settings.topic("erased"), key=told.key, value=told.value).get(10)
+
+
+def test_s29_places_in_a_topic_that_was_made_anew_are_other_records(desk: Desk) -> None:
+    """Letters and notes of before name places that exist once more."""
+    value = json.dumps(cart("c-1", "e1")).encode()
+    first, second, third = (desk.put(value, b"c-1") for _ in range(3))
+    before, anew, after = now_ms() - 60_000, now_ms() - 30_000, now_ms()
+    for place, at_ms in ((first, after), (second, before)):
+        name = "/".join(map(str, place)).encode()
+        note = json.dumps({"at": before, "to": "cart/0/9"}).encode()
+        desk.producer.send(desk.settings.topic("replays"), key=name, value=note).get(10)
+        desk.refuse(place, b"c-1", value, "crashed", at_ms)
+    (one,) = summary_letter("crashed", "cart", third[1], [third[2], third[2] + 1])
+    _, summary, headers, _ = one
+    desk.producer.send(
+        desk.settings.topic("dead-letters"), value=summary, headers=headers,
+        partition=third[1], timestamp_ms=before,
+    ).get(10)  # fmt: skip
+    accepted = accepted_record({"cart": anew})
+    desk.producer.send(desk.settings.topic("control"), key=ACCEPTED_KEY, value=accepted).get(10)
+    found = desk.run("replay", "--reason", "crashed")
+    texts = {line.split()[0]: line for line in found.output.splitlines() if "/" in line}
+    named = ["/".join(map(str, place)) for place in (first, second, third)]
+    assert " sent" in texts[named[0]]
+    assert "skipped (sent before" in texts[named[1]]
+    assert "made anew" in texts[named[2]]
 
 
 def test_what_is_older_than_the_memory_of_repeats_is_sent_with_a_warning(desk: Desk) -> None:
