@@ -75,7 +75,9 @@ def count_late(
     for place in places:
         event, _, record = decoded[place]
         stamp = record.timestamp
-        at = max(at, stamp)
-        behind = at - min(event.time_ms, stamp)
-        if behind >= _HOUR_MS:
+        if stamp > at:
+            at = stamp
+        hour_ago = at - _HOUR_MS
+        if stamp <= hour_ago or event.time_ms <= hour_ago:
+            behind = at - min(event.time_ms, stamp)
             out.note("late_" + next(name for name, ms in LATE_MS if behind >= ms))

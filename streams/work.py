@@ -146,6 +146,7 @@ def step_by_customer(
     each with its topic and record. Answers how many events each customer had.
     """
     book, out = work.book, work.out
+    decisions, offers, learnt = out.decisions, out.offers, out.learnt
     by_customer: dict[str, list[int]] = {}
     for place, (event, _, _) in enumerate(decoded):
         by_customer.setdefault(event.subject, []).append(place)
@@ -156,7 +157,7 @@ def step_by_customer(
     fact_order: list[int] = []
     for subject, places in by_customer.items():
         customer = work.changed[subject] = customers[subject]
-        begun = len(out.decisions), len(out.offers)
+        begun = len(decisions), len(offers)
         count_late(decoded, places, customer.now.at, out)
         for place in places:
             event, topic, record = decoded[place]
@@ -171,16 +172,16 @@ def step_by_customer(
             if out.gone:
                 work.leave(out.gone.pop(), record.offset, ledger)
                 if customer.now.gone:  # what was decided before is not to leave any more
-                    del out.decisions[begun[0] :], order[begun[0] :]
-                    del out.offers[begun[1] :], offer_order[begun[1] :]
-            if len(out.decisions) > len(order):
-                order += [place] * (len(out.decisions) - len(order))
-                offer_order += [place] * (len(out.offers) - len(offer_order))
-            if len(out.learnt) > len(fact_order):
-                fact_order += [place] * (len(out.learnt) - len(fact_order))
-    out.decisions[:] = in_order(out.decisions, order)
-    out.learnt[:] = in_order(out.learnt, fact_order)
-    out.offers[:] = in_order(out.offers, offer_order)
+                    del decisions[begun[0] :], order[begun[0] :]
+                    del offers[begun[1] :], offer_order[begun[1] :]
+            if len(decisions) > len(order):
+                order += [place] * (len(decisions) - len(order))
+                offer_order += [place] * (len(offers) - len(offer_order))
+            if len(learnt) > len(fact_order):
+                fact_order += [place] * (len(learnt) - len(fact_order))
+    decisions[:] = in_order(decisions, order)
+    learnt[:] = in_order(learnt, fact_order)
+    offers[:] = in_order(offers, offer_order)
     return {subject: len(places) for subject, places in by_customer.items()}
 
 

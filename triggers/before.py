@@ -30,9 +30,10 @@ class Before:
         cart_id = getattr(data, "cart_id", None)
         if cart_id:
             self._lines = _NO_LINES
-            for cart in now.carts:
+            for cart in reversed(now.carts):  # mostly the latest one
                 if cart.cart_id == cart_id:
                     self._lines = cart.lines
+                    break
 
     def keep_owned(self) -> None:
         """Keep the skus that are owned now, before the event changes them."""

@@ -75,8 +75,8 @@ def _item_added(customer: Customer, data: Any, at: int, catalog: Catalog) -> Non
     if known is None and len(cart.lines) >= MAX_CART_LINES:
         customer.lose("cart_lines")
         return
-    quantity = item.quantity if known is None else item.quantity + known.quantity
-    cart.lines = {**cart.lines, item.sku: _line(item, held_within(quantity))}
+    quantity = item.quantity if known is None else held_within(item.quantity + known.quantity)
+    cart.lines = {**cart.lines, item.sku: _line(item, quantity)}
 
 
 def _item_removed(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:

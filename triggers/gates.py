@@ -56,8 +56,13 @@ def binds_limit(limit: Limit, rule: Rule) -> bool:
     )
 
 
-def _full(made: list[Made], at: int, limit: Limit, counted: Callable[[Made], bool]) -> bool:
-    """Whether ``limit.max`` offers lie in ``(at - window, at]``; ``made`` is oldest first."""
+def _full(made: list[Made], at: int, limit: Limit, rule_id: str = "") -> bool:
+    """Whether ``limit.max`` offers lie in ``(at - window, at]``; ``made`` is oldest first.
+
+    Those that the limit counts, or all of one rule where it is that rule's own limit.
+    """
+    if len(made) < limit.max:
+        return False
     if not limit.max:
         return True
     found = 0
@@ -65,7 +70,7 @@ def _full(made: list[Made], at: int, limit: Limit, counted: Callable[[Made], boo
     for offer in reversed(made):
         if offer.at <= since:
             return False
-        if counted(offer):
+        if offer.rule == rule_id if rule_id else counts(limit, offer):
             found += 1
             if found >= limit.max:
                 return True
@@ -123,9 +128,9 @@ def frequency_capped(rule: Rule, ctx: Context) -> bool:
     """Whether a limit of the book, or of the rule itself, leaves no room."""
     made, at = ctx.customer.offers.made, ctx.at
     for limit in ctx.book.limits:
-        if binds_limit(limit, rule) and _full(made, at, limit, lambda m, x=limit: counts(x, m)):  # type: ignore[misc]
+        if binds_limit(limit, rule) and _full(made, at, limit):
             return True
-    return any(_full(made, at, limit, lambda m: m.rule == rule.id) for limit in rule.limits)
+    return any(_full(made, at, limit, rule.id) for limit in rule.limits)
 
 
 def still_counted(made: Made, ctx: Context) -> bool:

@@ -142,7 +142,7 @@ def clear(occurrence: Occurrence, ctx: Context, out: Step, put_off_before: bool 
     if gate is None:
         # Its event came before the memory of repeats reaches back to: the same id would get
         # another body.
-        known = any(made.offer_id == occurrence.offer_id for made in ctx.customer.offers.made)
+        known = occurrence.offer_id in [made.offer_id for made in ctx.customer.offers.made]
         if known:
             out.note("offer_repeated")
         return not known

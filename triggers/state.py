@@ -20,7 +20,7 @@ letter   part    holds
 =======  ======  ====================================================================
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import msgspec
@@ -279,7 +279,7 @@ class Customer:
     notes the changed parts, which :meth:`take_changes` hands to the store.
     """
 
-    __slots__ = ("_changed", "_losses", "_parts", "_raw", "id", "now", "stored_due")
+    __slots__ = ("_changed", "_losses", "_parts", "_raw", "id", "now", "stored_due", "touch")
 
     def __init__(self, customer_id: str, raw: dict[str, bytes] | None = None) -> None:
         """``raw`` maps part letters to stored bytes; None or empty for an unknown customer."""
@@ -287,6 +287,8 @@ class Customer:
         self._raw: dict[str, bytes] = raw or {}
         self._parts: dict[str, Any] = {}
         self._changed: set[str] = set()
+        #: Note that a part changes, by its name: the set's own method, for every event calls it.
+        self.touch: Callable[[str], None] = self._changed.add
         self._losses: dict[str, int] = {}
         self.now: Now = self._load("now")
         self.stored_due = self.due_ms()
@@ -303,10 +305,6 @@ class Customer:
             return self._parts[name]
         except KeyError:
             return self._load(name)
-
-    def touch(self, name: str) -> None:
-        """Note that a part changes."""
-        self._changed.add(name)
 
     def lose(self, name: str, count: int = 1) -> None:
         """Note that a list of that name was at its bound, so that its oldest were forgotten."""
