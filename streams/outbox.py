@@ -278,6 +278,8 @@ class Relay:
             # Asked after the look: what it waited for may have been the taking of the held copy.
             if number >= self._superseded.get(record.id, 0):
                 checked += found
+        if not self._known:
+            return checked
         # What a late offer became may have been sent before a crash, too.
         return [record for record in checked if not self._is_known(record)]
 

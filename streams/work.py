@@ -149,7 +149,11 @@ def step_by_customer(
     decisions, offers, learnt = out.decisions, out.offers, out.learnt
     by_customer: dict[str, list[int]] = {}
     for place, (event, _, _) in enumerate(decoded):
-        by_customer.setdefault(event.subject, []).append(place)
+        known = by_customer.get(event.subject)
+        if known is None:
+            by_customer[event.subject] = [place]
+        else:
+            known.append(place)
     if ledger:
         _drop_erased(by_customer, decoded, ledger, out)
     order: list[int] = []  # the place of the event behind each decision

@@ -177,7 +177,7 @@ def _restart(pending: Timer, rule: Rule, event: Event, ctx: Context) -> bool:
     pending.due_ms = pending.origin_ms = due_of(rule, ctx) or pending.due_ms
     if _meets(rule, ctx):
         pending.source, pending.event_id, pending.event_type = event.source, event.id, event.type
-        customer.armed.events[_key(pending)] = kept_payload(customer, event.data)
+        customer.part("armed").events[_key(pending)] = kept_payload(customer, event.data)
         customer.touch("armed")
     return True
 
