@@ -60,8 +60,9 @@ def add_days(at_ms: int, days: int, zone: str) -> int:
     A local time that does not exist moves forward by the gap; of one that exists twice the first
     is taken. Both are what ``fold=0`` means in PEP 495.
     """
-    local = to_local(at_ms, zone) + timedelta(days=days)
-    return from_local(local, zone)
+    moment = (_EPOCH + timedelta(milliseconds=at_ms)).astimezone(ZoneInfo(zone))
+    # Days are added to what a clock on the wall shows, and the sum has fold=0.
+    return (moment + timedelta(days=days) - _EPOCH) // _MILLISECOND
 
 
 def to_local(at_ms: int, zone: str) -> datetime:
