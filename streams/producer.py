@@ -79,12 +79,12 @@ class Producer(driver.Producer):
         sent: list[asyncio.Future[Any]] = []
         batch = producer.create_batch()
         for key, value, headers, timestamp_ms in records:
-            fields = {"key": key, "value": value, "timestamp": timestamp_ms}
-            if batch.append(**fields, headers=headers or []) is None:
+            told = headers or []
+            if batch.append(timestamp=timestamp_ms, key=key, value=value, headers=told) is None:
                 sent.append(await self._submit(batch, topic, partition))
                 batch = producer.create_batch()
                 # The first record of a batch is taken whatever its size.
-                batch.append(**fields, headers=headers or [])
+                batch.append(timestamp=timestamp_ms, key=key, value=value, headers=told)
         count = batch.record_count()
         sent.append(await self._submit(batch, topic, partition))
         await asyncio.wait(sent)
