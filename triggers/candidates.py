@@ -1,14 +1,14 @@
 """What a pick has to choose from, and what it chose."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from triggers.catalog import UNKNOWN, Catalog, Entry, Product, Ranked
 
 
-@dataclass(slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, gc=False):
     """A product that is offered, and the weight that ranked it.
 
     ``price`` is what it costs in minor units where the rule's own price does not say: as a part
@@ -21,8 +21,7 @@ class Candidate:
     price: int | None = None
 
 
-@dataclass(slots=True)
-class Picked:
+class Picked(msgspec.Struct, gc=False):
     """The items to offer, best first; ``blocked`` says what removed the best-ranked candidate
     when nothing is left; ``empty`` that there was no candidate at all.
 
@@ -34,7 +33,7 @@ class Picked:
     blocked: str | None = None
     empty: bool = False
     title: Product | None = None
-    story: dict[str, str] = field(default_factory=dict)
+    story: dict[str, str] = {}
     notes: tuple[str, ...] = ()
 
     @property

@@ -31,35 +31,19 @@ _NO_CONTRACT = Contract("", "", "")
 DEFAULTS: dict[str, Any] = {"string": "", "int": 0, "double": 0.0, "bool": False}
 
 
-class Context:
+class Context(msgspec.Struct, gc=False):
     """Everything one decision may look at: the event, the customer after it, and the instant."""
 
-    __slots__ = (
-        "_cart",
-        "_cart_categories",
-        "_product",
-        "at",
-        "book",
-        "catalog",
-        "customer",
-        "event",
-        "item",
-        "type",
-    )
-
-    def __init__(
-        self, event: Any, event_type: str, customer: Customer, at: int, book: Book, catalog: Catalog
-    ) -> None:
-        self.event = event  # the data struct of the event (at a timer: of the one that armed it)
-        self.type = event_type
-        self.customer = customer
-        self.at = at
-        self.book = book
-        self.catalog = catalog
-        self.item: Product = UNKNOWN  # the first item offered, for texts
-        self._cart: Cart | None = None
-        self._cart_categories: list[str] | None = None
-        self._product: Product | None = None
+    event: Any  # the data struct of the event (at a timer: of the one that armed it)
+    type: str
+    customer: Customer
+    at: int
+    book: Book
+    catalog: Catalog
+    item: Product = UNKNOWN  # the first item offered, for texts
+    _cart: Cart | None = None
+    _cart_categories: list[str] | None = None
+    _product: Product | None = None
 
     @property
     def cart_categories(self) -> list[str]:

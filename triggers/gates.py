@@ -6,7 +6,8 @@ decision at all; ``outranked`` belongs to arbitration.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from triggers import salesgates
 from triggers.before import Before
@@ -18,8 +19,7 @@ from triggers.selection import Picked
 from triggers.state import Made
 
 
-@dataclass(slots=True)
-class Case:
+class Case(msgspec.Struct, gc=False):
     """One rule's would-be offer: the context, the customer before the event, the picked items.
 
     ``origin_ms`` is when the rule should have answered first; ``about`` what it is about.

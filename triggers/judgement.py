@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import msgspec
+
 from triggers.before import Before
 from triggers.book import Rule
 from triggers.context import Context
@@ -63,8 +65,7 @@ class Step:
         self.notes[name] = self.notes.get(name, 0) + count
 
 
-@dataclass(slots=True)
-class Occurrence:
+class Occurrence(msgspec.Struct, gc=False):
     """A rule whose trigger and condition held, with all that its decision needs."""
 
     rule: Rule
