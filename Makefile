@@ -11,6 +11,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --quiet
 ARGS ?=
+# How many processes the suites take: `make test JOBS=0` runs all in one.
+JOBS ?= 2
 
 .PHONY: help
 help: ## say what there is
@@ -37,12 +39,12 @@ demo: install ## run everything on this machine (ARGS="--seconds 60 --no-browser
 
 .PHONY: test
 test: install ## the default suite, on embedded services
-	$(BIN)/python -m pytest -m "not kafka and not faults" $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not kafka and not faults" $(ARGS)
 
 .PHONY: test-kafka
 test-kafka: install ## the suite that needs Apache Kafka (TSUIDE_TEST_KAFKA, Docker, or jars by mvn)
 	@command -v java >/dev/null || test -n "$${TSUIDE_TEST_KAFKA:-}" || $(PIP) install --require-hashes -r locks/java.txt
-	$(BIN)/python -m pytest -m kafka $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m kafka $(ARGS)
 
 .PHONY: test-faults
 test-faults: install ## kills, pauses, cuts: worker processes on Apache Kafka and Valkey
