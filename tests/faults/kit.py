@@ -217,6 +217,10 @@ class Rig(Pipeline):
         self._store = redis_client.from_url(redis)
         self.settings = self.settings.model_copy(update={"redis": redis})
 
+    def cut_off_from_the_store(self) -> None:
+        """End all connections that anybody has to the store; new ones are welcome."""
+        self._store.client_kill_filter(_type="normal", skipme=True)
+
     # -- what the store holds --------------------------------------------------------------
 
     def meta(self, number: int) -> dict[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from resource import RLIM_INFINITY, RLIMIT_FSIZE, prlimit
+from resource import RLIM_INFINITY, RLIMIT_FSIZE, RLIMIT_NOFILE, prlimit
 from typing import Any
 
 import pytest
@@ -322,6 +322,25 @@ def test_s28_a_full_disk_of_the_store_pauses_the_worker_until_there_is_room(
         assert (slot.ready() or {})["code"] == "503"
     finally:
         prlimit(store.pid, RLIMIT_FSIZE, (RLIM_INFINITY, RLIM_INFINITY))
+    finish(rig)
+    assert slot.exits == []
+
+
+def test_s28_a_worker_without_file_descriptors_waits_until_it_has_some(rig: Rig) -> None:
+    (slot,) = rig.begin(1)
+    shoppers = Shoppers(rig, seed=33)
+    shoppers.steady(1)
+    _, most = prlimit(slot.pid, RLIMIT_NOFILE)
+    # What is open stays open; nothing more can be.
+    prlimit(slot.pid, RLIMIT_NOFILE, (3, most))
+    try:
+        rig.cut_off_from_the_store()
+        shoppers.many(300)
+        wait_for("it is said", lambda: slot.said("the store is waited for") > 0, 20)
+        time.sleep(2)
+        assert slot.ready() is None, "nobody can be let in either"
+    finally:
+        prlimit(slot.pid, RLIMIT_NOFILE, (most, most))
     finish(rig)
     assert slot.exits == []
 
