@@ -39,12 +39,12 @@ demo: install ## run everything on this machine (ARGS="--seconds 60 --no-browser
 
 .PHONY: test
 test: install ## the default suite, on embedded services
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not kafka and not faults" $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not kafka and not faults" $(ARGS)
 
 .PHONY: test-kafka
 test-kafka: install ## the suite that needs Apache Kafka (TSUIDE_TEST_KAFKA, Docker, or jars by mvn)
 	@command -v java >/dev/null || test -n "$${TSUIDE_TEST_KAFKA:-}" || $(PIP) install --require-hashes -r locks/java.txt
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m kafka $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m kafka $(ARGS)
 
 .PHONY: test-faults
 test-faults: install ## kills, pauses, cuts: worker processes on Apache Kafka and Valkey
