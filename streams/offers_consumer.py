@@ -48,6 +48,7 @@ __all__ = [
 ]
 
 _POLL_MS: Final = 200
+_JOIN_MS_MAX: Final = 60_000
 _COMMIT_S: Final = 1.0
 
 
@@ -139,7 +140,7 @@ class OffersConsumer:
         seen: remembers what was done, `LocalSeen` unless given.
         hold_ms: how long each offer waits for a withdrawal that may follow it.
         withdrawals: also yield that an offer is no longer to be shown (``offer.withdrawn``).
-        idle_ms: end the loop when nothing came for so long; None: never.
+        idle_ms: end the loop when nothing came for so long, once it has partitions; None: never.
         open_max: most offers handed over and not done; one more raises `TooManyOpenError`.
 
     ``counts`` has the figures of :class:`streams.offersieve.Sieve` and ``commit_failed``.
@@ -167,7 +168,7 @@ class OffersConsumer:
         self.counts: Counter[str] = self._sieve.counts
 
     def __iter__(self) -> Iterator[Offer]:
-        sieve, heard_ms = self._sieve, self._now()
+        sieve, quiet = self._sieve, _Quiet(self._idle_ms, self._now())
         while True:
             while (offer := sieve.next(self._now())) is not None:
                 if offer.place not in _places(self._consumer):
@@ -182,9 +183,8 @@ class OffersConsumer:
             for tp, records in fetched.items():
                 for record in records:
                     sieve.take((tp.topic, tp.partition), record.offset, record.value, now_ms)
-            if fetched or sieve.ready_in_ms(now_ms) is not None:
-                heard_ms = now_ms
-            elif self._idle_ms is not None and now_ms - heard_ms >= self._idle_ms:
+            busy = bool(fetched) or sieve.ready_in_ms(now_ms) is not None
+            if quiet.is_over(busy, self._consumer, now_ms):
                 self.commit()
                 return
 
@@ -246,7 +246,7 @@ class AsyncOffersConsumer:
         self.counts: Counter[str] = self._sieve.counts
 
     async def __aiter__(self) -> AsyncIterator[Offer]:
-        sieve, heard_ms = self._sieve, self._now()
+        sieve, quiet = self._sieve, _Quiet(self._idle_ms, self._now())
         while True:
             while (offer := sieve.next(self._now())) is not None:
                 if offer.place not in _places(self._consumer):
@@ -261,9 +261,8 @@ class AsyncOffersConsumer:
             for tp, records in fetched.items():
                 for record in records:
                     sieve.take((tp.topic, tp.partition), record.offset, record.value, now_ms)
-            if fetched or sieve.ready_in_ms(now_ms) is not None:
-                heard_ms = now_ms
-            elif self._idle_ms is not None and now_ms - heard_ms >= self._idle_ms:
+            busy = bool(fetched) or sieve.ready_in_ms(now_ms) is not None
+            if quiet.is_over(busy, self._consumer, now_ms):
                 await self.commit()
                 return
 
@@ -294,6 +293,30 @@ class AsyncOffersConsumer:
     async def _commit_now_and_then(self) -> None:
         if time.monotonic() - self._committed_s >= _COMMIT_S:
             await self.commit()
+
+
+class _Quiet:
+    """Whether nothing has come for so long, counted from the first partitions on.
+
+    A group takes seconds to give them out. A member that gets none, as there are more members than
+    partitions, waits for `_JOIN_MS_MAX` more.
+    """
+
+    def __init__(self, most_ms: int | None, now_ms: int) -> None:
+        self._most_ms = most_ms
+        self._heard_ms = now_ms
+        self._joined = False
+
+    def is_over(self, busy: bool, consumer: Any, now_ms: int) -> bool:
+        """Whether the loop ends; ``busy``: something came, or waits."""
+        if self._most_ms is None:
+            return False
+        if not self._joined and consumer.assignment():
+            self._joined = busy = True
+        if busy:
+            self._heard_ms = now_ms
+            return False
+        return now_ms - self._heard_ms >= self._most_ms + (0 if self._joined else _JOIN_MS_MAX)
 
 
 def _timeout(sieve: Sieve, now_ms: int) -> int:

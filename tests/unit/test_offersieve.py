@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -256,3 +256,43 @@ def test_a_consumer_that_commits_by_itself_is_refused() -> None:
 
     with pytest.raises(ValueError, match="enable_auto_commit=False"):
         OffersConsumer(Consumer())
+
+
+class Assigned(NamedTuple):
+    topic: str
+    partition: int
+
+
+class Group:
+    """A consumer that gets its partitions after a while, in a time that the test makes."""
+
+    def __init__(self, joins_ms: int | None) -> None:
+        self.config = {"enable_auto_commit": False}
+        self.joins_ms = joins_ms
+        self.now_ms = 0
+
+    def now(self) -> int:
+        return self.now_ms
+
+    def assignment(self) -> set[Any]:
+        there = self.joins_ms is not None and self.now_ms >= self.joins_ms
+        return {Assigned("offers", 0)} if there else set()
+
+    def poll(self, timeout_ms: int) -> dict[Any, Any]:
+        self.now_ms += timeout_ms
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("joins_ms", "ends_ms"),
+    [(0, 3_200), (9_000, 12_000), (None, 63_000)],
+    ids=["at once", "after a while", "never"],
+)
+def test_a_loop_is_idle_once_the_group_has_given_it_partitions(
+    joins_ms: int | None, ends_ms: int
+) -> None:
+    from streams.offers_consumer import OffersConsumer
+
+    group = Group(joins_ms)
+    assert list(OffersConsumer(group, idle_ms=3_000, now=group.now)) == []
+    assert abs(group.now_ms - ends_ms) <= 200
