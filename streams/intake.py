@@ -109,6 +109,9 @@ class Intake:
         """Claim partitions, learn what their output holds, and say where to read on."""
         numbers = sorted({tp.partition for tp in tps})
         settings, store = self._world.settings, self._world.store
+        leaving = [self._leaving[number] for number in numbers if number in self._leaving]
+        if leaving:  # what is still given up must not meet our own new claim
+            await asyncio.wait(leaving)
         metas: dict[int, Meta] = {}
         for number in numbers:
             metas[number] = await store.claim(

@@ -247,7 +247,8 @@ class Group:
     def join(self, worker: Worker) -> None:
         """Take a worker in."""
         worker.joined = True
-        self._members.append(worker)
+        if worker not in self._members:
+            self._members.append(worker)
         self.disturb()
 
     def disturb(self) -> None:
