@@ -6,6 +6,7 @@ is the only writer of its customers.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -140,6 +141,7 @@ class Intake:
         stamp = clock.wall_ms if clock.follows_log else clock.now_ms
         relay = Relay(number, self._sender(), known, world.observer, prefix, stamp)
         relay.offsets.update(meta.trimmed)
+        relay.own = partial(world.store.own, number, meta.token)
         partition = Partition(number, world, meta, relay)
         settings, store = world.settings, world.store
         partition.care = await Care.begin(

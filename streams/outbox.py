@@ -25,6 +25,8 @@ from streams.topics import DEAD_LETTERS, DECISIONS, EVIDENCE, SHARED
 ENTRIES_MAX = 16
 #: Bytes of those entries, packed: what Redis and the worker hold while Kafka is away.
 BYTES_MAX = 64 * 1024 * 1024
+#: How long after an applied entry the partition is taken for ours without asking.
+SURE_MS = 2_000
 #: Records that go into one round of sends.
 ROUND_RECORDS_MAX = 5_000
 
@@ -126,6 +128,8 @@ class Relay:
         self._known = known
         self._superseded: dict[str, int] = {}
         self.recheck: Recheck | None = None  # looks again at offers before they leave
+        self.own: Callable[[], Awaitable[None]] | None = None  # raises when we own it no more
+        self._sure_ms = 0  # when we last knew that
         self._observer = observer
         self._prefix = prefix
         self._wall = wall
@@ -145,6 +149,7 @@ class Relay:
 
     def put(self, number: int, records: list[Outgoing], size: int = 0) -> None:
         """Queue an applied entry that takes ``size`` bytes."""
+        self._sure_ms = self._wall()
         self._queue.append((number, records, size))
         self.waiting += len(records)
         self.size += size
@@ -210,6 +215,10 @@ class Relay:
             checked += [(number, record) for record in await self._checked(number, records)]
             if count >= ROUND_RECORDS_MAX:
                 break
+        if self.own is not None and self._wall() - self._sure_ms > SURE_MS:
+            # A process that stood still, or waited for Kafka, may have lost its partition.
+            await self.own()
+            self._sure_ms = self._wall()
         # Once more, and then nothing is waited for: somebody may have been erased meanwhile.
         by_topic: dict[str, list[Outgoing]] = {}
         for number, record in checked:

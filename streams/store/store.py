@@ -198,6 +198,12 @@ class Store:
         if meta is None or meta.number != number:
             raise error_for("OFFSET_MISMATCH")
 
+    async def own(self, partition: int, token: str) -> None:
+        """Whether the partition is still that token's; raises `Fenced` when not."""
+        meta = await self.meta(partition)
+        if meta is not None and meta.token != token:
+            raise error_for("FENCED")
+
     async def identity(self, partition: int) -> str | None:
         """The identity that a partition got in this store; None where it has none."""
         command = ("HGET", self.keys(partition).meta, "store")

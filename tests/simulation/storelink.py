@@ -112,6 +112,12 @@ class StoreLink(Store):
         state = self._server.state
         return await self._look("meta", partition, lambda: state.meta(partition))
 
+    async def own(self, partition: int, token: str) -> None:
+        """As ``Store.own``."""
+        meta = await self.meta(partition)
+        if meta is not None and meta.token != token:
+            raise error_for("FENCED")
+
     async def server_ms(self) -> int | None:
         """As ``Store.server_ms``."""
         return await self._look("server_ms", -1, self._server.now_ms)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from streams.outbox import BYTES_MAX, ENTRIES_MAX, Outgoing, Relay, known_as, pack, unpack
+from streams.outbox import BYTES_MAX, ENTRIES_MAX, SURE_MS, Outgoing, Relay, known_as, pack, unpack
 
 
 class Acked(NamedTuple):
@@ -182,6 +182,37 @@ def test_s24_who_is_erased_while_another_offer_is_looked_at_again_is_still_calle
     assert log.records.keys() == {"x-offers.email", "x-consent-evidence"}
     assert log.records["x-offers.email"] == [b"c"]
     assert b"form" not in log.records["x-consent-evidence"][0]
+
+
+def test_s2_after_standing_still_it_asks_whether_the_partition_is_still_ours() -> None:
+    class Taken(Exception):  # noqa: N818
+        """Another worker has it."""
+
+    async def run() -> None:
+        log, asked = Log(), []
+        relay, _ = make_relay(log)
+        now = 1_000_000
+        relay._wall = lambda: now
+
+        async def own() -> None:
+            asked.append(now)
+            if len(asked) > 1:
+                raise Taken
+
+        relay.own = own
+        task = asyncio.create_task(relay.run())
+        relay.put(1, [outgoing("decisions", "a")])
+        await relay.flush()
+        assert asked == [], "what was just applied is ours"
+        for number, still_ms in ((2, SURE_MS + 1), (3, 8_000)):
+            relay.put(number, [outgoing("decisions", str(number))])
+            now += still_ms
+            await asyncio.wait([task, asyncio.create_task(relay.flush())], timeout=1)
+        assert len(asked) == 2
+        assert log.records == {"x-decisions": [b"a", b"2"]}
+        assert isinstance(task.exception(), Taken)
+
+    asyncio.run(run())
 
 
 def test_an_entry_may_be_put_while_an_offer_is_looked_at_again() -> None:
