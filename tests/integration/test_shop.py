@@ -53,7 +53,7 @@ def read(broker: str, prefix: str, topic: str) -> list[ConsumerRecord]:
     """Everything in a topic, partition after partition."""
     count = 1 if topic == "catalog" else PARTITIONS
     places = [TopicPartition(prefix + topic, number) for number in range(count)]
-    consumer = KafkaConsumer(bootstrap_servers=broker, consumer_timeout_ms=5_000)
+    consumer = KafkaConsumer(bootstrap_servers=broker, consumer_timeout_ms=60_000)
     try:
         consumer.assign(places)
         consumer.seek_to_beginning(*places)
