@@ -1,7 +1,8 @@
 """The compacted topic ``control``, read and written by commands and at a start.
 
-It holds what must outlive the store: which store each partition lives in (``streams.storemarks``)
-and which topics the stored offsets belong to (``streams.topicids``). A record without a value
+It holds what must outlive the store: which store each partition lives in (``streams.storemarks``),
+which topics the stored offsets belong to (``streams.topicids``) and by which key the erased are
+known (``streams.erasurekey``). A record without a value
 takes back what its key said.
 """
 

@@ -11,22 +11,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable
-from contextlib import closing
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from kafka import KafkaProducer
-from kafka.errors import KafkaError
 
+from streams.control import teller, told
 from streams.errors import PreconditionError
-from streams.scanning import partitions_of, reader, scan
 from streams.settings import Settings
 from streams.topics import CONTROL
 
 KEY: Final = b"erasure-key"
 #: Without the NUL that stands in the text of every customer's digest, so none can be equal to it.
 _TEXT: Final = b"the key of the ledger of the erased"
-_ACK_S: Final = 30
 
 
 class ErasureKeyError(PreconditionError):
@@ -81,10 +77,10 @@ def check_erasure_key(settings: Settings, *, begin: bool = False) -> bool:
     `ErasureKeyError` when it is another one, or none where there was one.
     """
     ours = code_of(settings.erasure_key_bytes())
-    known = _known(settings)
+    known = read_code(told(settings))
     if known is None and begin:
         _note(settings, _to_json(_Mark(ours)))
-        known = _known(settings)
+        known = read_code(told(settings))
         if known not in (None, ours):
             # Somebody with another key was quicker. Compaction keeps the last record: his again.
             _note(settings, _to_json(_Mark(known)))
@@ -106,19 +102,6 @@ def forget_erasure_key(settings: Settings) -> None:
     _note(settings, None)
 
 
-def _known(settings: Settings) -> str | None:
-    topic = settings.topic(CONTROL)
-    with reader(settings, "tsuide-erasure-key") as consumer:
-        partitions_of(consumer, topic)
-        return read_code((record.key, record.value) for record in scan(consumer, topic, 0))
-
-
 def _note(settings: Settings, value: bytes | None) -> None:
-    options: dict[str, Any] = settings.kafka_options()
-    try:
-        producer = KafkaProducer(**options, client_id="tsuide-erasure-key", acks="all")
-        with closing(producer):
-            producer.send(settings.topic(CONTROL), value, KEY, partition=0).get(timeout=_ACK_S)
-    except KafkaError as error:
-        text = f"Kafka at {settings.kafka} does not take the mark ({type(error).__name__})"
-        raise PreconditionError(text, "start it or set TSUIDE_KAFKA") from error
+    with teller(settings) as tell:
+        tell(KEY, value)

@@ -171,7 +171,9 @@ class Intake:
             raise
         except Fenced as error:
             # What waits here is the other worker's to send, also while this one ends.
-            self._tasks[number][-1].cancel()
+            sending = self._tasks[number][-1]
+            if sending is not asyncio.current_task():
+                sending.cancel()
             if number in self._leaving:
                 _log_taken(number)
                 return

@@ -17,9 +17,9 @@ import msgspec
 
 from streams.clock import wall_ms
 from streams.failpoints import reach
-from streams.proofs import without_proof
+from streams.recalls import Recalls
 from streams.subjects import whose
-from streams.topics import DEAD_LETTERS, DECISIONS, EVIDENCE, SHARED
+from streams.topics import DEAD_LETTERS, DECISIONS, SHARED
 
 #: Entries that wait for acknowledgement before the partition stops taking new records.
 ENTRIES_MAX = 16
@@ -126,7 +126,7 @@ class Relay:
         self._partition = partition
         self._sender = sender
         self._known = known
-        self._superseded: dict[str, int] = {}
+        self.recalls = Recalls()
         self.recheck: Recheck | None = None  # looks again at offers before they leave
         self.own: Callable[[], Awaitable[None]] | None = None  # raises when we own it no more
         self._sure_ms = 0  # when we last knew that
@@ -139,8 +139,6 @@ class Relay:
         self._room.set()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._forgotten: dict[str, int] = {}  # customer -> number of the entry before which it goes
-        self._proofless: dict[bytes, int] = {}  # digest -> likewise, of evidence
         self.done = 0  # the number of the last entry that is acknowledged as a whole
         self.trimmed = 0  # up to which the store was told
         self.offsets: dict[str, int] = {}  # output topic -> offset below which all is done
@@ -161,17 +159,11 @@ class Relay:
     def forget(self, customer_id: str, number: int) -> int:
         """Send nothing more about a customer out of entries before ``number``; how many records
         wait there. What is handed over to the producer already cannot be called back."""
-        self._forgotten[customer_id] = number
+        self.recalls.customer(customer_id, number)
         waiting = (
             record for before, records, _ in self._queue if before < number for record in records
         )
         return sum(customer_id in whose(one.topic, one.key, one.value) for one in waiting)
-
-    def keep_proofs(self, digest: bytes, number: int) -> None:
-        """Send evidence of consent out of entries before ``number`` without its proof: its
-        customer is gone, or was since."""
-        if self._queue:
-            self._proofless[digest] = number
 
     def _crowded(self) -> bool:
         return len(self._queue) >= ENTRIES_MAX or self.size >= BYTES_MAX
@@ -204,7 +196,7 @@ class Relay:
             self._idle.set()
 
     async def _round(self) -> None:
-        checked: list[tuple[int, Outgoing]] = []
+        checked: list[tuple[int, list[Outgoing]]] = []
         last = taken = count = size = 0
         # A copy: while an offer is looked at again, the partition may put another entry.
         for number, records, size_of in list(self._queue):
@@ -212,7 +204,7 @@ class Relay:
             size += size_of
             taken += 1
             count += len(records)
-            checked += [(number, record) for record in await self._checked(number, records)]
+            checked.append((number, await self._checked(number, records)))
             if count >= ROUND_RECORDS_MAX:
                 break
         if self.own is not None and self._wall() - self._sure_ms > SURE_MS:
@@ -221,9 +213,21 @@ class Relay:
             self._sure_ms = self._wall()
         # Once more, and then nothing is waited for: somebody may have been erased meanwhile.
         by_topic: dict[str, list[Outgoing]] = {}
-        for number, record in checked:
-            for left in self._called_back(number, [record]):
-                by_topic.setdefault(record.topic, []).append(left)
+        for number, records in checked:
+            for record in self.recalls.left(number, records):
+                by_topic.setdefault(record.topic, []).append(record)
+        await self._publish(by_topic)
+        for _ in range(taken):
+            self._queue.popleft()
+        self.waiting -= count
+        self.size -= size
+        self.done = last
+        self.recalls.done(last)
+        if not self._crowded():
+            self._room.set()
+
+    async def _publish(self, by_topic: dict[str, list[Outgoing]]) -> None:
+        """Hand records over and wait until all topics have acknowledged them."""
         topics = sorted(by_topic)
         now = self._wall()
         started = time.perf_counter()
@@ -247,19 +251,6 @@ class Relay:
             if acked.next_offset >= 0 and not self._known:
                 self.offsets[topic] = acked.next_offset
             self._observer.sent(by_topic[topic], took_s)
-        for _ in range(taken):
-            self._queue.popleft()
-        self.waiting -= count
-        self.size -= size
-        self.done = last
-        if self._superseded:
-            self._superseded = {k: n for k, n in self._superseded.items() if n > last}
-        if self._forgotten:
-            self._forgotten = {key: n for key, n in self._forgotten.items() if n > last}
-        if self._proofless:
-            self._proofless = {key: n for key, n in self._proofless.items() if n > last}
-        if not self._crowded():
-            self._room.set()
 
     @property
     def knows(self) -> bool:
@@ -270,13 +261,8 @@ class Relay:
         """Drop what is left of that: all that led to it has been decided again."""
         self._known.clear()
 
-    def supersede(self, record_id: str, number: int) -> None:
-        """Let the copies of an offer that lie in entries before ``number`` go: it was held, and
-        leaves with that entry."""
-        self._superseded[record_id] = number
-
     async def _checked(self, number: int, records: list[Outgoing]) -> list[Outgoing]:
-        records = self._called_back(number, records)
+        records = self.recalls.left(number, records)
         if self._known:
             records = [record for record in records if not self._is_known(record)]
         if self.recheck is None:
@@ -285,32 +271,12 @@ class Relay:
         for record in records:
             found = await self.recheck(record) if record.at else [record]
             # Asked after the look: what it waited for may have been the taking of the held copy.
-            if number >= self._superseded.get(record.id, 0):
+            if self.recalls.left(number, [record]):
                 checked += found
         if not self._known:
             return checked
         # What a late offer became may have been sent before a crash, too.
         return [record for record in checked if not self._is_known(record)]
-
-    def _called_back(self, number: int, records: list[Outgoing]) -> list[Outgoing]:
-        """What of an entry's records may still leave, as it may leave."""
-        if self._forgotten:
-            records = [record for record in records if not self._is_forgotten(number, record)]
-        if self._superseded:
-            until = self._superseded
-            records = [record for record in records if number >= until.get(record.id, 0)]
-        if self._proofless:
-            records = [self._proven(number, record) for record in records]
-        return records
-
-    def _is_forgotten(self, number: int, record: Outgoing) -> bool:
-        named = whose(record.topic, record.key, record.value)
-        return any(number < self._forgotten.get(customer_id, 0) for customer_id in named)
-
-    def _proven(self, number: int, record: Outgoing) -> Outgoing:
-        if record.topic != EVIDENCE or number >= self._proofless.get(record.key or b"", 0):
-            return record
-        return msgspec.structs.replace(record, value=without_proof(record.value))
 
     def _is_known(self, record: Outgoing) -> bool:
         if record.at and known_as(DECISIONS, expired_id(record.id)) in self._known:

@@ -15,8 +15,9 @@ from streams.failpoints import reach
 from streams.learning import Learner
 from streams.merge import FetchState, Merge
 from streams.outbox import Outgoing, Relay, pack
+from streams.pacing import TimerBudget
 from streams.poison import Care, Due, Records, apply_apart, is_poison, told
-from streams.retention import Sweeper, TimerBudget
+from streams.retention import Sweeper
 from streams.sending import LateCheck, hold, take_held
 from streams.store.calls import Batch, Meta
 from streams.traffic import Traffic
@@ -351,7 +352,7 @@ class Partition:
             fire(customer, horizon, work.book, world.catalog, work.out)
             held = take_held(customer, horizon)
             for record in held:
-                self.relay.supersede(record.id, self._call)
+                self.relay.recalls.offer(record.id, self._call)
             work.records += held
             work.changed[customer_id] = customer
 

@@ -1,4 +1,4 @@
-"""Drops customers with whom nothing has happened for long, and paces due timers.
+"""Drops customers with whom nothing has happened for long.
 
 Whether somebody counts as forgotten is decided at their next event (:mod:`triggers.forgetting`);
 what happens here only takes the documents out of the store. A partition looks at one page of its
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import msgspec
-import structlog
 
 from streams.poison import Records
 from streams.store.keys import BUCKETS
@@ -18,8 +17,6 @@ from streams.work import Work
 from streams.world import World
 from triggers.forgetting import MARGIN_MS, forget_idle, is_idle
 from triggers.state import PARTS, Customer, Now
-
-log = structlog.get_logger(__name__)
 
 #: Customers of one look, about, and the time between two looks.
 PAGE = 200
@@ -90,18 +87,3 @@ class Sweeper:
             work.out.note("customer_forgotten", len(work.changed))
             work.pack()
             await self._commit(work)
-
-
-class TimerBudget:
-    """How many due timers may fire in this second; events go on meanwhile."""
-
-    def __init__(self, per_second: int) -> None:
-        self._most = self.left = per_second
-        self._second = 0
-
-    def at(self, wall_ms: int) -> int:
-        """How many may fire now."""
-        if wall_ms // 1000 != self._second:
-            self._second = wall_ms // 1000
-            self.left = self._most
-        return self.left

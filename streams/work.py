@@ -85,7 +85,7 @@ class Work:
         """Tell ledger and relay who was erased or returned, once call number ``call`` stored it."""
         for digest, entry in self.left.items():
             ledger.keep(digest, entry, number)
-            relay.keep_proofs(digest.encode(), call)
+            relay.recalls.proof(digest.encode(), call)
         for raw_id in self.erased:
             self.out.note("erased_dropped", relay.forget(raw_id.decode(), call))
 

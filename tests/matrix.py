@@ -140,7 +140,8 @@ SCENARIOS: Final[dict[int, Scenario]] = {
     ),
     2: Scenario(
         "A worker is stopped for longer than its session, another takes over, the first wakes.",
-        "Its first write is refused (`FENCED`); it sends nothing after that and ends.",
+        "Its first write is refused (`FENCED`), and nothing more that waits is sent: it ends, or "
+        "gives its partitions up where the group has taken them away already.",
         (2, 5),
         also=("integration/test_store.py::test_an_earlier_owner_is_fenced_and_writes_nothing",),
     ),

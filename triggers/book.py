@@ -15,6 +15,7 @@ from triggers.extras import NONE as NO_EXTRAS
 from triggers.extras import Extras
 from triggers.gatekeys import DOWNSELL_WAIT_MS, Gate, Holdout
 from triggers.rates import SELECTED_MIN, Pause
+from triggers.rules import FORGET_DAYS
 from triggers.teaching import Teacher
 
 if TYPE_CHECKING:
@@ -207,7 +208,8 @@ class Book:
     says of a book without faults. ``sales_wait`` names the rules whose pending timers hold sales
     back, ``sales_wait_for`` the events that arm them. ``looks_at_owned`` are the events that change
     what a customer owns, where a rule that answers at once passes over what they owned before.
-    ``forget_ms`` is how long nothing may happen with a customer until they are forgotten.
+    ``forget_ms`` and ``forget_visitors_ms`` are how long nothing may happen with somebody until
+    they are forgotten.
     """
 
     name: str
@@ -235,8 +237,8 @@ class Book:
     sales_wait: frozenset[str] = frozenset()
     sales_wait_for: frozenset[str] = frozenset()
     looks_at_owned: frozenset[str] = frozenset()
-    forget_ms: int = 400 * DAY_MS
-    forget_visitors_ms: int = 400 * DAY_MS
+    forget_ms: int = FORGET_DAYS * DAY_MS
+    forget_visitors_ms: int = FORGET_DAYS * DAY_MS
 
 
 def make_book(

@@ -119,7 +119,7 @@ def _purchase(customer: Customer, data: Any, at: int, catalog: Catalog) -> None:
     order_id = data.order_id
     if order_id in orders:
         return  # a second event about a known order changes no count
-    lines = [Line(i.sku, i.quantity, i.unit_price, i.category or "") for i in data.items]
+    lines = [_line(item, item.quantity) for item in data.items]
     order = Order(
         order_id,
         at,

@@ -159,7 +159,15 @@ def test_s20_hostile_records_keep_nobody_from_their_copy(
     assert records[f"cart/{number}/2"]["record"] == {"name": "\ud800"}
 
 
-@pytest.mark.parametrize("at_ms", [400_000_000_000_000, -1, -(2**63), 2**63 - 1])
-def test_s23_a_time_beyond_all_bounds_is_told_as_its_figure(at_ms: int) -> None:
+@pytest.mark.parametrize(
+    ("at_ms", "said"),
+    [
+        (-1, "1969-12-31T23:59:59.999Z"),
+        (400_000_000_000_000, "400000000000000 ms"),
+        (-(2**63), "-9223372036854775808 ms"),
+        (2**63 - 1, "9223372036854775807 ms"),
+    ],
+)
+def test_s23_a_time_beyond_all_bounds_is_told_as_its_figure(at_ms: int, said: str) -> None:
     record = SimpleNamespace(partition=0, offset=1, timestamp=at_ms, value=b"7", headers=())
-    assert told("cart", record)["at"] in (f"{at_ms} ms", "1969-12-31T23:59:59.999Z")
+    assert told("cart", record)["at"] == said

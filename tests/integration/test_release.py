@@ -12,7 +12,7 @@ from faust.types import TP
 from streams.embedded import EmbeddedStore
 from streams.intake import Intake
 from streams.merge import FetchState
-from streams.outbox import Outgoing
+from streams.outbox import SURE_MS, Outgoing
 from streams.store.calls import Batch, new_token
 from tests.integration.bench import Bench, Log
 from tests.integration.stores import opened, run
@@ -64,9 +64,9 @@ class Desk:
         )
 
 
-async def until(ready: Callable[[], bool]) -> None:
+async def until(ready: Callable[[], bool], seconds: float = 10) -> None:
     """The partitions are tasks beside the test."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(seconds):
         while not ready():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
@@ -180,5 +180,60 @@ def test_partitions_are_given_up_once_though_it_is_asked_twice(server: EmbeddedS
             await asyncio.gather(*both)
             assert desk.intake.partitions == {}
             assert await store.outbox_size(0) == await store.outbox_size(1) == 0
+
+    run(work())
+
+
+def test_s2_a_relay_that_finds_itself_fenced_ends_the_worker(server: EmbeddedStore) -> None:
+    """Its own task must live to say so."""
+
+    async def work() -> None:
+        async with opened(server, "asked") as store:
+            bench = Bench(store, BOOK, carts())
+            desk = Desk(bench)
+
+            async def crash(error: BaseException) -> None:
+                await asyncio.sleep(0)
+                desk.crashes.append(error)
+
+            desk.intake = Intake(bench.world, lambda: bench, (), crash, desk._read)
+            await desk.begin()
+            partition = desk.intake.partitions[0]
+            partition._looked_at = bench.clock.wall_ms()  # so that it is not the first to notice
+            relay = partition.relay
+            await take_away(bench, 0)
+            relay.put(99, [Outgoing("decisions", b"c", b"{}", "queued")], 2)
+            relay._sure_ms = -SURE_MS  # as if it had stood still
+            await until(lambda: bool(desk.crashes), 3)
+            assert type(desk.crashes[0]).__name__ == "Fenced"
+            assert bench.published == []
+            await desk.intake.release(set(PLACES))
+
+    run(work())
+
+
+def test_a_claim_waits_for_what_is_still_given_up(server: EmbeddedStore) -> None:
+    """It would fence it, and lose what it has just claimed when the other comes to its end."""
+
+    async def work() -> None:
+        async with opened(server, "again") as store:
+            bench = Bench(store, BOOK, carts())
+            bench.hold = asyncio.Event()
+            desk = Desk(bench)
+            await desk.begin()
+            desk.feed()
+            await until(desk.all_applied)
+            release = asyncio.create_task(desk.intake.release(set(PLACES)))
+            await asyncio.sleep(0.01)
+            claim = asyncio.create_task(desk.intake.claim(set(PLACES), 2))
+            await asyncio.sleep(0.05)
+            assert not claim.done()
+            bench.hold.set()
+            await release
+            await claim
+            assert sorted(desk.intake.partitions) == [0, 1]
+            assert desk.crashes == []
+            assert await store.outbox_size(0) == await store.outbox_size(1) == 0
+            await desk.intake.release(set(PLACES))
 
     run(work())

@@ -155,20 +155,8 @@ def test_whoever_was_erased_since_the_snapshot_is_not_put_back(
 def test_a_file_that_is_cut_or_changed_is_refused(
     server: EmbeddedStore, raw: redis.Redis, tmp_path: Path
 ) -> None:
-    log, path = Log(1), file_of(tmp_path, 0)
-    shopping(log, 0, 5)
-
-    async def body() -> None:
-        async with opened(server) as store:
-            bench = Bench(store, book(), log, StandingClock())
-            await bench.open(0)
-            await bench.round(0)
-            await bench.close(0)
-
-    run(body())
-    taken = take(raw, 0, "")
-    assert taken is not None
-    write(taken, path)
+    path = file_of(tmp_path, 0)
+    one_partition(server, raw, path)
     assert path.stat().st_mode & 0o077 == 0, "it holds personal data"
     assert [entry.name for entry in tmp_path.iterdir()] == ["p0.snapshot"]
     whole = path.read_bytes()

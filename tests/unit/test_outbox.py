@@ -174,7 +174,7 @@ def test_s24_who_is_erased_while_another_offer_is_looked_at_again_is_still_calle
     async def look(record: Outgoing) -> list[Outgoing]:
         if record.key != b"ann":
             assert relay.forget("ann", 2) == 1
-            relay.keep_proofs(b"d" * 32, 2)
+            relay.recalls.proof(b"d" * 32, 2)
         return [record]
 
     relay.recheck = look
@@ -280,7 +280,7 @@ def test_of_an_offer_that_was_held_only_the_copy_that_was_taken_out_is_sent() ->
 
     async def recheck(record: Outgoing) -> list[Outgoing]:
         if record.value == b"old":
-            relay.supersede("a", 3)  # meanwhile the partition takes the held copy out
+            relay.recalls.offer("a", 3)  # meanwhile the partition takes the held copy out
         return [record]
 
     relay.recheck = recheck
