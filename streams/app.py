@@ -156,13 +156,24 @@ async def run_until_told(work: Coroutine[Any, Any, int]) -> int:
     """
     loop = asyncio.get_running_loop()
     starting = asyncio.ensure_future(work)
+    told = asyncio.Event()
+
+    def stop() -> None:
+        told.set()
+        starting.cancel()
+
     for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, starting.cancel)
+        loop.add_signal_handler(number, stop)
     try:
         return await starting
     except asyncio.CancelledError:
-        log.info("told to stop while starting")
-        return 0
+        if told.is_set():
+            log.info("told to stop while starting")
+            return 0
+        # A client may cancel what it was asked for when its connection goes: that is a failure,
+        # after which a process manager has to start us again.
+        log.exception("cancelled by nobody who asked us to stop")
+        return 1
 
 
 async def run_app(app: App, on_ready: Callable[[], Awaitable[None]] | None = None) -> int:

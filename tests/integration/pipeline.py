@@ -156,6 +156,16 @@ class Pipeline:
             check=False,
         )
 
+    def visit(self, customer: str) -> None:
+        """A consent and something put into the cart, applied."""
+        self.send("consent.granted", customer, {"channel": "*"})
+        self.producer.flush()  # in its topic before the cart is in another
+        item = {"sku": "sku1", "quantity": 1, "unit_price": 500}
+        cart = {"cart_id": "k", "item": item, "subtotal": 700, "currency": "JPY"}
+        self.send("cart.item_added", customer, cart)
+        self.producer.flush()
+        self.settle()
+
     def settle(self, seconds: float = 60) -> None:
         """Wait until every record in the log is applied."""
         deadline = time.monotonic() + seconds

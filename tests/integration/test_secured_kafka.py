@@ -43,13 +43,7 @@ def test_the_whole_worker_and_the_commands_log_in_with_scram(
     assert SASL_PASSWORD not in repr(pipeline.settings)
     worker = pipeline.start_worker()
     worker.wait_until_ready()
-    pipeline.send("consent.granted", "ann", {"channel": "*"})
-    pipeline.producer.flush()
-    item = {"sku": "sku1", "quantity": 1, "unit_price": 500}
-    cart = {"cart_id": "k", "item": item, "subtotal": 700, "currency": "JPY"}
-    pipeline.send("cart.item_added", "ann", cart)
-    pipeline.producer.flush()
-    pipeline.settle()
+    pipeline.visit("ann")
     assert pipeline.tsuide("doctor").returncode == 0
     assert pipeline.tsuide("erase", "ann", "--wait", "30").returncode == 0
     assert pipeline.tsuide("dead-letters", "list").returncode == 0

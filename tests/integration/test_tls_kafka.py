@@ -42,13 +42,7 @@ def offer_is_made(pipeline: Pipeline) -> bool:
     pipeline.send_catalog([("sku1", "sku2")])
     worker = pipeline.start_worker()
     worker.wait_until_ready()
-    pipeline.send("consent.granted", "ann", {"channel": "*"})
-    pipeline.producer.flush()
-    item = {"sku": "sku1", "quantity": 1, "unit_price": 500}
-    cart = {"cart_id": "k", "item": item, "subtotal": 700, "currency": "JPY"}
-    pipeline.send("cart.item_added", "ann", cart)
-    pipeline.producer.flush()
-    pipeline.settle()
+    pipeline.visit("ann")
     assert worker.stop() == 0
     _, decisions, _ = pipeline.output()
     return bool(decisions)

@@ -57,6 +57,16 @@ def test_a_worker_that_is_told_to_stop_while_it_starts_ends_in_order(number: int
     assert steps == ["taken apart"]
 
 
+def test_a_worker_that_a_client_cancels_has_failed() -> None:
+    async def starting() -> int:
+        gone = asyncio.get_running_loop().create_future()
+        gone.cancel()
+        await gone
+        return 0
+
+    assert asyncio.run(run_until_told(starting())) == 1
+
+
 def test_environment_variables_for_faust_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "BROKER_URL": "kafka://elsewhere",
