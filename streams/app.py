@@ -179,6 +179,7 @@ async def run_until_told(work: Coroutine[Any, Any, int]) -> int:
 async def run_app(app: App, on_ready: Callable[[], Awaitable[None]] | None = None) -> int:
     """Run until SIGTERM, SIGINT or a crash; answer the process's exit code, 0 or 1.
 
+    An app that stops although nobody asked has failed, too: only a signal ends it with 0.
     `on_ready` is called once the first partitions are claimed and read. After a crash a thread
     may hang in a dead connection: leave the process with `os._exit` where the code is 1.
     """
@@ -194,6 +195,8 @@ async def run_app(app: App, on_ready: Callable[[], Awaitable[None]] | None = Non
         if starting.done() and starting.exception() is None and not app.crashed:
             await asyncio.wait([stop, crash], return_when=asyncio.FIRST_COMPLETED)
         failed = _fault(app, starting)
+        if failed is None and not asked.is_set():
+            failed = RuntimeError("it stopped although nobody asked it to")
         if failed is not None:
             log.critical("worker ends: %r", failed)
         stopped = await _stop(app)

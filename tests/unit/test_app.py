@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 import pytest
 from faust.types import TP
 
-from streams.app import STOP_SIGNALS, App, create_app, run_until_told
+from streams.app import STOP_SIGNALS, App, create_app, run_app, run_until_told
 from streams.assignor import PartitionAssignor, colocation_fault
 from streams.transport import Consumer, Intake, Transport
 
@@ -65,6 +65,34 @@ def test_a_worker_that_a_client_cancels_has_failed() -> None:
         return 0
 
     assert asyncio.run(run_until_told(starting())) == 1
+
+
+class _Halting:
+    """As much of an app as `run_app` sees; it stops by itself unless a signal comes first."""
+
+    crashed = should_stop = False
+    crash_reason = None
+
+    def __init__(self, number: int | None) -> None:
+        self._number = number
+        self.stopped = 0
+
+    async def start(self) -> None:
+        if self._number is not None:
+            os.kill(os.getpid(), self._number)
+
+    async def wait_until_stopped(self) -> None:
+        await asyncio.sleep(0 if self._number is None else 30)
+
+    async def stop(self) -> None:
+        self.stopped += 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(None, 1), *((number, 0) for number in STOP_SIGNALS)])
+def test_only_a_signal_ends_a_running_worker_with_0(number: int | None, code: int) -> None:
+    app = _Halting(number)
+    assert asyncio.run(run_app(cast(App, app))) == code
+    assert app.stopped == 1
 
 
 def test_environment_variables_for_faust_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
