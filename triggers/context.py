@@ -126,11 +126,6 @@ def _var(kind: str, get: Callable[[Context], Any]) -> Variable:
     return Variable(kind, get, lambda ctx: bool(get(ctx)))
 
 
-def _lines(order_or_cart: Cart | Order) -> list[Line]:
-    lines = order_or_cart.lines
-    return list(lines.values()) if isinstance(lines, dict) else lines
-
-
 def _categories(ctx: Context, lines: Iterable[Line]) -> list[str]:
     return sorted({ctx.category(line.sku, line.category) for line in lines} - {""})
 
@@ -186,7 +181,7 @@ VARIABLES: dict[str, Variable] = {
     "cart.cart_id": _var("string", lambda c: c.cart.cart_id),
     "cart.subtotal": _var("int", lambda c: c.cart.subtotal),
     "cart.currency": _var("string", lambda c: c.cart.currency),
-    "cart.items": _var("list(item)", lambda c: _lines(c.cart)),
+    "cart.items": _var("list(item)", lambda c: list(c.cart.lines.values())),
     "cart.skus": _var("list(string)", lambda c: list(c.cart.lines)),
     "cart.categories": _var("list(string)", lambda c: c.cart_categories),
     "cart.families": _var("list(string)", lambda c: _families(c, c.cart.lines)),

@@ -16,17 +16,24 @@ from triggers.names import Variable
 if TYPE_CHECKING:
     from triggers.translate import Eval, Locals
 
+Get = Callable[[Context], Any]
+Column = Callable[[Any], list[Any]]
+
 #: The step of a macro -> the truth of one element that settles it: of ``exists`` and of ``all``.
 _WANTED = {"_||_": True, "_&&_": False}
-#: Fields of a line that expressions see, and their types.
-_FIELDS: dict[str, type] = {"sku": str, "quantity": int, "unit_price": int, "category": str}
-_LINE_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
-    "_==_": operator.eq,
-    "_!=_": operator.ne,
-    "_<_": operator.lt,
-    "_<=_": operator.le,
-    "_>_": operator.gt,
-    "_>=_": operator.ge,
+#: Field of a line that expressions see -> its type, and the values of all lines.
+_COLUMNS: dict[str, tuple[type, Callable[[Any], list[Any]]]] = {
+    "sku": (str, lambda lines: [line.sku for line in lines]),
+    "quantity": (int, lambda lines: [line.quantity for line in lines]),
+    "unit_price": (int, lambda lines: [line.unit_price for line in lines]),
+    "category": (str, lambda lines: [line.category or "" for line in lines]),
+}
+#: Comparison -> how, and which end of all values decides for ``exists`` and which for ``all``.
+_ORDERED: dict[str, tuple[Callable[[Any, Any], bool], Callable[..., Any], Callable[..., Any]]] = {
+    "_<_": (operator.lt, min, max),
+    "_<=_": (operator.le, min, max),
+    "_>_": (operator.gt, max, min),
+    "_>=_": (operator.ge, max, min),
 }
 
 
@@ -80,18 +87,38 @@ def over_lines(variable: Variable | None, test: Node, element: str, wanted: bool
         return None
     left, value = test.args[0], test.args[1].value
     of_element = left.kind == "select" and not left.test_only and left.args[0].kind == "ident"
-    if not of_element or left.args[0].name != element or left.name not in _FIELDS:
+    if not of_element or left.args[0].name != element or left.name not in _COLUMNS:
         return None
-    compare = _LINE_COMPARE.get(test.name)
-    if compare is None or type(value) is not _FIELDS[left.name]:
+    kind, column = _COLUMNS[left.name]
+    if type(value) is not kind:
         return None
-    get, field = variable.get, operator.attrgetter(left.name)
+    if test.name in _ORDERED:
+        return _over_ordered(variable.get, column, test.name, value, wanted)
+    if test.name in ("_==_", "_!=_"):
+        return _over_equal(variable.get, column, (test.name == "_==_") is wanted, value, wanted)
+    return None
+
+
+def _over_ordered(get: Get, column: Column, name: str, value: Any, wanted: bool) -> "Eval":
+    """Some value lies beyond ``value`` where the outermost does, all where the innermost does."""
+    compare, some, every = _ORDERED[name]
+    end = some if wanted else every
 
     def run(ctx: Context, local: "Locals") -> bool:
-        for line in get(ctx):
-            found = field(line)
-            if compare("" if found is None else found, value) is wanted:
-                return wanted
-        return not wanted
+        values = column(get(ctx))
+        return compare(end(values), value) if values else not wanted
 
     return run
+
+
+def _over_equal(get: Get, column: Column, sought: bool, value: Any, wanted: bool) -> "Eval":
+    """``sought``: one equal value settles it; otherwise one that differs does."""
+
+    def found(ctx: Context, local: "Locals") -> bool:
+        return (value in column(get(ctx))) is wanted
+
+    def differs(ctx: Context, local: "Locals") -> bool:
+        values = column(get(ctx))
+        return (values.count(value) < len(values)) is wanted
+
+    return found if sought else differs

@@ -135,6 +135,9 @@ class Translator:
 
     def select(self, node: Node) -> Eval:
         """A field of a map or of a line; ``has()`` on it."""
+        get = self._getter(node.args[0])
+        if get is not None and not node.test_only and node.args[0].type == "map":
+            return _entry(get, node.name)
         operand = self._operand(node.args[0])
         name, missing = node.name, MISSING
 
@@ -193,7 +196,14 @@ class Translator:
         call = self._functions[node.name].call
         if all(arg.kind == "const" for arg in node.args):
             values = [arg.value for arg in node.args]
-            return lambda ctx, local: _called(call, ctx, values)
+
+            def fixed(ctx: Context, local: Locals) -> Any:
+                try:  # as _called() says, written out for the usual case
+                    return call(ctx, *values)
+                except ValueError as error:
+                    raise EvalError(str(error)) from error
+
+            return fixed
         args = [self.translate(arg) for arg in node.args]
 
         def run(ctx: Context, local: Locals) -> Any:
@@ -226,6 +236,9 @@ class Translator:
                     return lambda ctx, local: get(ctx) == value
                 return lambda ctx, local: one(ctx, local) == value
             return lambda ctx, local: one(ctx, local) == two(ctx, local)
+        if right.kind == "const" and isinstance(right.value, str):
+            text = right.value  # equals nothing but a text, whatever run time brings
+            return lambda ctx, local: bool(one(ctx, local) == text)
         return lambda ctx, local: equal(one(ctx, local), two(ctx, local))
 
     def not_equals(self, node: Node) -> Eval:
@@ -349,6 +362,18 @@ class Translator:
             return result(ctx, inner)
 
         return run
+
+
+def _entry(get: Callable[[Context], Any], name: str) -> Eval:
+    """The value of a key in a map of the table."""
+
+    def entry(ctx: Context, local: Locals) -> Any:
+        try:
+            return get(ctx)[name]
+        except KeyError:
+            raise EvalError(f"no such key: {name}") from None
+
+    return entry
 
 
 def _called(call: Callable[..., Any], ctx: Context, values: list[Any]) -> Any:
