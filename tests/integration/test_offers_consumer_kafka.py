@@ -49,7 +49,8 @@ class Topic:
     def consumer(self, group: str = "g", **how: Any) -> Any:
         return KafkaConsumer(
             self.name, bootstrap_servers=self.kafka, group_id=f"{self.name}-{group}",
-            enable_auto_commit=False, auto_offset_reset="earliest", **how,
+            enable_auto_commit=False, auto_offset_reset="earliest",
+            metadata_max_age_ms=5_000, **how,
         )  # fmt: skip
 
     def read(self, **how: Any) -> list[str]:
