@@ -106,6 +106,12 @@ class Intake:
             if partition is not None:
                 partition.learn(self._topics[tp.topic], state)
 
+    async def sure(self) -> None:
+        """Ask the store whether all our partitions are still ours; raises what it says if not."""
+        for partition in list(self._partitions.values()):
+            if partition.relay.own is not None:
+                await partition.relay.own()
+
     async def claim(self, tps: set[Any], generation: int) -> dict[Any, int]:
         """Claim partitions, learn what their output holds, and say where to read on."""
         numbers = sorted({tp.partition for tp in tps})

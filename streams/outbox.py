@@ -25,7 +25,7 @@ from streams.topics import DEAD_LETTERS, DECISIONS, SHARED
 ENTRIES_MAX = 16
 #: Bytes of those entries, packed: what Redis and the worker hold while Kafka is away.
 BYTES_MAX = 64 * 1024 * 1024
-#: How long after an applied entry the partition is taken for ours without asking.
+#: How long after the store last answered us as the owner that is relied on without asking.
 SURE_MS = 2_000
 #: Records that go into one round of sends.
 ROUND_RECORDS_MAX = 5_000
@@ -129,10 +129,10 @@ class Relay:
         self.recalls = Recalls()
         self.recheck: Recheck | None = None  # looks again at offers before they leave
         self.own: Callable[[], Awaitable[None]] | None = None  # raises when we own it no more
-        self._sure_ms = 0  # when we last knew that
+        self._sure_ms = 0  # until when we know that
         self._observer = observer
         self._prefix = prefix
-        self._wall = wall
+        self.wall = wall
         self._queue: deque[tuple[int, list[Outgoing], int]] = deque()
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
@@ -147,7 +147,6 @@ class Relay:
 
     def put(self, number: int, records: list[Outgoing], size: int = 0) -> None:
         """Queue an applied entry that takes ``size`` bytes."""
-        self._sure_ms = self._wall()
         self._queue.append((number, records, size))
         self.waiting += len(records)
         self.size += size
@@ -155,6 +154,13 @@ class Relay:
         self._wake.set()
         if self._crowded():
             self._room.clear()
+
+    def sure(self, asked_ms: int) -> None:
+        """The store answered a call as our partition's, begun at an instant of ``wall``.
+
+        Not when the answer was read: a process that stood still may find it old.
+        """
+        self._sure_ms = asked_ms
 
     def forget(self, customer_id: str, number: int) -> int:
         """Send nothing more about a customer out of entries before ``number``; how many records
@@ -207,10 +213,11 @@ class Relay:
             checked.append((number, await self._checked(number, records)))
             if count >= ROUND_RECORDS_MAX:
                 break
-        if self.own is not None and self._wall() - self._sure_ms > SURE_MS:
+        while self.own is not None and not 0 <= self.wall() - self._sure_ms <= SURE_MS:
             # A process that stood still, or waited for Kafka, may have lost its partition.
+            asked_ms = self.wall()
             await self.own()
-            self._sure_ms = self._wall()
+            self.sure(asked_ms)
         # Once more, and then nothing is waited for: somebody may have been erased meanwhile.
         by_topic: dict[str, list[Outgoing]] = {}
         for number, records in checked:
@@ -229,7 +236,7 @@ class Relay:
     async def _publish(self, by_topic: dict[str, list[Outgoing]]) -> None:
         """Hand records over and wait until all topics have acknowledged them."""
         topics = sorted(by_topic)
-        now = self._wall()
+        now = self.wall()
         started = time.perf_counter()
         reach("before_publish")
         answers = await asyncio.gather(

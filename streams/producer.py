@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -12,6 +13,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from faust.transport.drivers import aiokafka as driver
 
 from streams.metrics import PROCESS
+from streams.outbox import SURE_MS
 
 __all__ = ["Acked", "Producer", "Record"]
 
@@ -34,8 +36,16 @@ class Acked(NamedTuple):
     next_offset: int
 
 
+class UnsureError(KafkaError):  # type: ignore[misc]
+    """Records are not sent, for the reason given as its cause; aiokafka tries no more."""
+
+
 class Producer(driver.Producer):
     """The app's one producer."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._handed_s: dict[tuple[str, int], float] = {}  # when a partition's last batch came
 
     def _settings_extra(self) -> Mapping[str, Any]:
         # Idempotent: a retry after a lost answer neither doubles nor reorders; aiokafka then
@@ -51,6 +61,8 @@ class Producer(driver.Producer):
         send = producer.client.send
 
         async def counted(node_id: int, request: Any, **options: Any) -> Any:
+            if isinstance(request, ProduceRequest):
+                await self._still_ours(places_in(request))
             try:
                 return await send(node_id, request, **options)
             except KafkaError as error:
@@ -67,11 +79,27 @@ class Producer(driver.Producer):
         producer.client.send = counted
         return producer
 
+    async def _still_ours(self, places: Sequence[tuple[str, int]]) -> None:
+        """Ask before records leave that were handed over long ago.
+
+        They waited for the broker, or the process stood still: another worker may have taken the
+        partitions and sent them.
+        """
+        handed = self._handed_s
+        while time.monotonic() - min(map(handed.__getitem__, places)) > SURE_MS / 1000:
+            asked_s = time.monotonic()
+            try:
+                await cast(Any, self.app).intake.sure()
+            except Exception as error:
+                raise UnsureError("whose the partitions are") from error
+            handed |= dict.fromkeys(places, asked_s)
+
     async def send_batch(self, topic: str, partition: int, records: Sequence[Record]) -> Acked:
         """Write `records` in order to one topic partition; return once all are acknowledged.
 
         They are cut into batches of at most `producer_max_batch_size` bytes. Raises aiokafka's
-        `KafkaError` when the broker refuses one; later batches may then be written or not.
+        `KafkaError` when the broker refuses one; later batches may then be written or not. Raises
+        what `Intake.sure` raised when they had waited for long and are another worker's by now.
         """
         if not records:
             raise ValueError("nothing to send")
@@ -88,12 +116,16 @@ class Producer(driver.Producer):
         count = batch.record_count()
         sent.append(await self._submit(batch, topic, partition))
         await asyncio.wait(sent)
-        answers = [one.result() for one in sent]
+        try:
+            answers = [one.result() for one in sent]
+        except UnsureError as unsure:
+            raise cast(BaseException, unsure.__cause__) from None
         base: int = answers[-1].offset
         return Acked(base, base + count) if base >= 0 else Acked(-1, -1)
 
     async def _submit(self, batch: Any, topic: str, partition: int) -> asyncio.Future[Any]:
         batch.close()
+        self._handed_s[topic, partition] = time.monotonic()
         while True:
             try:
                 future: asyncio.Future[Any] = await self._ensure_producer().send_batch(
@@ -104,6 +136,11 @@ class Producer(driver.Producer):
                 self.log.warning("%s/%d takes no records: is the broker away?", topic, partition)
             else:
                 return future
+
+
+def places_in(request: Any) -> list[tuple[str, int]]:
+    """The topic partitions that a produce request writes to."""
+    return [(topic, number) for topic, partitions in request._topics for number, _ in partitions]
 
 
 def records_in(request: Any) -> int:

@@ -192,7 +192,7 @@ def test_s2_after_standing_still_it_asks_whether_the_partition_is_still_ours() -
         log, asked = Log(), []
         relay, _ = make_relay(log)
         now = 1_000_000
-        relay._wall = lambda: now
+        relay.wall = lambda: now
 
         async def own() -> None:
             asked.append(now)
@@ -201,12 +201,15 @@ def test_s2_after_standing_still_it_asks_whether_the_partition_is_still_ours() -
 
         relay.own = own
         task = asyncio.create_task(relay.run())
+        relay.sure(now)
         relay.put(1, [outgoing("decisions", "a")])
         await relay.flush()
         assert asked == [], "what was just applied is ours"
         for number, still_ms in ((2, SURE_MS + 1), (3, 8_000)):
+            begun_ms = now
+            now += still_ms  # the answer lay there all the time
+            relay.sure(begun_ms)
             relay.put(number, [outgoing("decisions", str(number))])
-            now += still_ms
             await asyncio.wait([task, asyncio.create_task(relay.flush())], timeout=1)
         assert len(asked) == 2
         assert log.records == {"x-decisions": [b"a", b"2"]}
