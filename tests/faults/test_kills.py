@@ -48,6 +48,7 @@ def test_s1_killed_at_a_named_place_loses_nothing_and_sends_nothing_twice(
     print(place, dict(rig.check()))
 
 
+@pytest.mark.alone
 def test_s1_another_goes_on_15_s_after_the_session_of_a_killed_worker(rig: Rig) -> None:
     first, second = rig.begin(2)
     shoppers = Shoppers(rig, seed=12)
@@ -68,6 +69,7 @@ def test_s1_another_goes_on_15_s_after_the_session_of_a_killed_worker(rig: Rig) 
     rig.check()
 
 
+@pytest.mark.alone
 def test_s1_a_worker_that_is_started_again_decides_within_10_s(rig: Rig) -> None:
     (slot,) = rig.begin(1, instance="the-one")
     shoppers = Shoppers(rig, seed=13)
@@ -110,6 +112,7 @@ def test_s2_a_paused_worker_wakes_fenced_and_writes_nothing(rig: Rig) -> None:
 KINDS = ["kill worker", "pause worker", "kill store", "pause store", "kill broker", "pause broker"]
 
 
+@pytest.mark.alone
 def test_kills_and_pauses_at_random_moments_end_as_the_model_says(
     rig: Rig, store: EmbeddedStore, own_kafka: KafkaServer
 ) -> None:

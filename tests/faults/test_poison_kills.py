@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -25,30 +24,15 @@ from streams.poison import TRIES
 from streams.store.keys import partition_keys
 from tests.integration.audit import audit_pipeline
 from tests.integration.pipeline import PARTITIONS, Pipeline, Worker, now_ms
-from tests.kafka_server import KafkaUnavailableError, start_kafka
+from tests.kafka_server import KafkaServer
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 DEADLY = Path(__file__).parent / "deadly_worker.py"
 
 
-@pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    try:
-        kafka = start_kafka()
-    except KafkaUnavailableError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(f"no Apache Kafka here: {error}")
-    try:
-        with EmbeddedStore(tmp_path_factory.mktemp("store")) as store:
-            yield kafka.address, store.url
-    finally:
-        kafka.stop()
-
-
 @pytest.fixture
-def pipeline(services: tuple[str, str], tmp_path: Path) -> Iterator[Pipeline]:
-    made = Pipeline(*services, tmp_path)
+def pipeline(kafka: KafkaServer, store: EmbeddedStore, tmp_path: Path) -> Iterator[Pipeline]:
+    made = Pipeline(kafka.address, store.url, tmp_path)
     # A dead member's place in the group is free after so long.
     made.settings = made.settings.model_copy(update={"session_seconds": 6})
     yield made
