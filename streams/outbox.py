@@ -213,7 +213,7 @@ class Relay:
             checked.append((number, await self._checked(number, records)))
             if count >= ROUND_RECORDS_MAX:
                 break
-        while self.own is not None and not 0 <= self.wall() - self._sure_ms <= SURE_MS:
+        if self.own is not None and not 0 <= self.wall() - self._sure_ms <= SURE_MS:
             # A process that stood still, or waited for Kafka, may have lost its partition.
             asked_ms = self.wall()
             await self.own()
