@@ -15,6 +15,7 @@ from streams.erasure import keep_out
 from streams.failpoints import reach
 from streams.merge import FetchState
 from streams.outbox import Relay, Sender, unpack
+from streams.ownership import Ownership
 from streams.partition import Partition
 from streams.poison import Care
 from streams.readback import read_back
@@ -106,12 +107,6 @@ class Intake:
             if partition is not None:
                 partition.learn(self._topics[tp.topic], state)
 
-    async def sure(self) -> None:
-        """Ask the store whether all our partitions are still ours; raises what it says if not."""
-        for partition in list(self._partitions.values()):
-            if partition.relay.own is not None:
-                await partition.relay.own()
-
     async def claim(self, tps: set[Any], generation: int) -> dict[Any, int]:
         """Claim partitions, learn what their output holds, and say where to read on."""
         numbers = sorted({tp.partition for tp in tps})
@@ -147,7 +142,8 @@ class Intake:
         stamp = clock.wall_ms if clock.follows_log else clock.now_ms
         relay = Relay(number, self._sender(), known, world.observer, prefix, stamp)
         relay.offsets.update(meta.trimmed)
-        relay.own = partial(world.store.own, number, meta.token)
+        own = partial(world.store.own, number, meta.token)
+        relay.ownership = Ownership(own, clock.wall_ms)
         partition = Partition(number, world, meta, relay)
         settings, store = world.settings, world.store
         partition.care = await Care.begin(

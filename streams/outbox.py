@@ -17,6 +17,7 @@ import msgspec
 
 from streams.clock import wall_ms
 from streams.failpoints import reach
+from streams.ownership import Ownership
 from streams.recalls import Recalls
 from streams.subjects import whose
 from streams.topics import DEAD_LETTERS, DECISIONS, SHARED
@@ -25,8 +26,6 @@ from streams.topics import DEAD_LETTERS, DECISIONS, SHARED
 ENTRIES_MAX = 16
 #: Bytes of those entries, packed: what Redis and the worker hold while Kafka is away.
 BYTES_MAX = 64 * 1024 * 1024
-#: How long after the store last answered us as the owner that is relied on without asking.
-SURE_MS = 2_000
 #: Records that go into one round of sends.
 ROUND_RECORDS_MAX = 5_000
 
@@ -89,8 +88,12 @@ class Sender(Protocol):
         topic: str,
         partition: int,
         records: Sequence[tuple[bytes | None, bytes | None, list[tuple[str, bytes]] | None, int]],
+        ownership: Ownership | None = None,
     ) -> Acked:
-        """Write records in order; return when all are acknowledged."""
+        """Write records in order; return when all are acknowledged.
+
+        What waited before it left is sent only after a look at ``ownership``.
+        """
         ...
 
 
@@ -128,11 +131,10 @@ class Relay:
         self._known = known
         self.recalls = Recalls()
         self.recheck: Recheck | None = None  # looks again at offers before they leave
-        self.own: Callable[[], Awaitable[None]] | None = None  # raises when we own it no more
-        self._sure_ms = 0  # until when we know that
+        self.ownership = Ownership()  # asked before anything leaves
         self._observer = observer
         self._prefix = prefix
-        self.wall = wall
+        self._wall = wall
         self._queue: deque[tuple[int, list[Outgoing], int]] = deque()
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
@@ -154,13 +156,6 @@ class Relay:
         self._wake.set()
         if self._crowded():
             self._room.clear()
-
-    def sure(self, asked_ms: int) -> None:
-        """The store answered a call as our partition's, begun at an instant of ``wall``.
-
-        Not when the answer was read: a process that stood still may find it old.
-        """
-        self._sure_ms = asked_ms
 
     def forget(self, customer_id: str, number: int) -> int:
         """Send nothing more about a customer out of entries before ``number``; how many records
@@ -213,11 +208,8 @@ class Relay:
             checked.append((number, await self._checked(number, records)))
             if count >= ROUND_RECORDS_MAX:
                 break
-        if self.own is not None and not 0 <= self.wall() - self._sure_ms <= SURE_MS:
-            # A process that stood still, or waited for Kafka, may have lost its partition.
-            asked_ms = self.wall()
-            await self.own()
-            self.sure(asked_ms)
+        # A process that stood still, or waited for Kafka, may have lost its partition.
+        await self.ownership.check()
         # Once more, and then nothing is waited for: somebody may have been erased meanwhile.
         by_topic: dict[str, list[Outgoing]] = {}
         for number, records in checked:
@@ -236,7 +228,7 @@ class Relay:
     async def _publish(self, by_topic: dict[str, list[Outgoing]]) -> None:
         """Hand records over and wait until all topics have acknowledged them."""
         topics = sorted(by_topic)
-        now = self.wall()
+        now = self._wall()
         started = time.perf_counter()
         reach("before_publish")
         answers = await asyncio.gather(
@@ -245,6 +237,7 @@ class Relay:
                     self._prefix + topic,
                     0 if topic in SHARED else self._partition,
                     [(r.key, r.value, r.headers, now) for r in by_topic[topic]],
+                    self.ownership,
                 )
                 for topic in topics
             )

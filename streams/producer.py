@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import struct
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -13,7 +12,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from faust.transport.drivers import aiokafka as driver
 
 from streams.metrics import PROCESS
-from streams.outbox import SURE_MS
+from streams.ownership import Ownership
 
 __all__ = ["Acked", "Producer", "Record"]
 
@@ -45,7 +44,13 @@ class Producer(driver.Producer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._handed_s: dict[tuple[str, int], float] = {}  # when a partition's last batch came
+        self._begin()
+
+    def _begin(self) -> None:
+        # Whose batches wait or are on their way, by topic partition; nothing takes those back.
+        self._held: dict[tuple[str, int], list[Ownership]] = {}
+        # Why nothing more is sent: the numbers of the refused batches are missing from now on.
+        self._refusal: BaseException | None = None
 
     def _settings_extra(self) -> Mapping[str, Any]:
         # Idempotent: a retry after a lost answer neither doubles nor reorders; aiokafka then
@@ -61,7 +66,8 @@ class Producer(driver.Producer):
         send = producer.client.send
 
         async def counted(node_id: int, request: Any, **options: Any) -> Any:
-            if isinstance(request, ProduceRequest):
+            # Connected first, for that may take long, too.
+            if isinstance(request, ProduceRequest) and await producer.client.ready(node_id):
                 await self._still_ours(places_in(request))
             try:
                 return await send(node_id, request, **options)
@@ -80,27 +86,35 @@ class Producer(driver.Producer):
         return producer
 
     async def _still_ours(self, places: Sequence[tuple[str, int]]) -> None:
-        """Ask before records leave that were handed over long ago.
+        """Ask before records leave whose partition may be another worker's by now.
 
-        They waited for the broker, or the process stood still: another worker may have taken the
-        partitions and sent them.
+        They waited for the broker, or the process stood still: the other one has sent them.
         """
-        handed = self._handed_s
-        asked_s = time.monotonic()
-        if asked_s - min(map(handed.__getitem__, places)) <= SURE_MS / 1000:
+        if self._refusal is not None:
+            raise UnsureError("some were refused before") from self._refusal
+        owners = {owner for place in places for owner in self._held.get(place, ())}
+        stale = [owner for owner in owners if not owner.fresh]
+        if not stale:
             return
         try:
-            await cast(Any, self.app).intake.sure()
+            await asyncio.gather(*(owner.check() for owner in stale))
         except Exception as error:
+            self._refusal = error
             raise UnsureError("whose the partitions are") from error
-        handed |= dict.fromkeys(places, asked_s)
 
-    async def send_batch(self, topic: str, partition: int, records: Sequence[Record]) -> Acked:
+    async def send_batch(
+        self,
+        topic: str,
+        partition: int,
+        records: Sequence[Record],
+        ownership: Ownership | None = None,
+    ) -> Acked:
         """Write `records` in order to one topic partition; return once all are acknowledged.
 
-        They are cut into batches of at most `producer_max_batch_size` bytes. Raises aiokafka's
-        `KafkaError` when the broker refuses one; later batches may then be written or not. Raises
-        what `Intake.sure` raised when they had waited for long and are another worker's by now.
+        They are cut into batches of at most `producer_max_batch_size` bytes. What waited before it
+        left is sent only after a look at `ownership`; what that raises is raised here, and nothing
+        is sent any more. Raises aiokafka's `KafkaError` when the broker refuses a batch; later
+        ones may then be written or not.
         """
         if not records:
             raise ValueError("nothing to send")
@@ -110,23 +124,41 @@ class Producer(driver.Producer):
         for key, value, headers, timestamp_ms in records:
             told = headers or []
             if batch.append(timestamp=timestamp_ms, key=key, value=value, headers=told) is None:
-                sent.append(await self._submit(batch, topic, partition))
+                sent.append(await self._submit(batch, topic, partition, ownership))
                 batch = producer.create_batch()
                 # The first record of a batch is taken whatever its size.
                 batch.append(timestamp=timestamp_ms, key=key, value=value, headers=told)
         count = batch.record_count()
-        sent.append(await self._submit(batch, topic, partition))
+        sent.append(await self._submit(batch, topic, partition, ownership))
         await asyncio.wait(sent)
-        try:
-            answers = [one.result() for one in sent]
-        except UnsureError as unsure:
-            raise cast(BaseException, unsure.__cause__) from None
-        base: int = answers[-1].offset
+        failed = [error for one in sent if (error := one.exception()) is not None]
+        self._raise_refusal()
+        if failed:
+            raise failed[0]
+        base: int = sent[-1].result().offset
         return Acked(base, base + count) if base >= 0 else Acked(-1, -1)
 
-    async def _submit(self, batch: Any, topic: str, partition: int) -> asyncio.Future[Any]:
+    def _raise_refusal(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+
+    async def _submit(
+        self, batch: Any, topic: str, partition: int, ownership: Ownership | None
+    ) -> asyncio.Future[Any]:
         batch.close()
-        self._handed_s[topic, partition] = time.monotonic()
+        self._raise_refusal()
+        held = self._held.setdefault((topic, partition), [])
+        owners = [] if ownership is None else [ownership]
+        held += owners
+        try:
+            future = await self._taken(batch, topic, partition)
+        except BaseException:
+            _remove(held, owners)
+            raise
+        future.add_done_callback(lambda _: _remove(held, owners))
+        return future
+
+    async def _taken(self, batch: Any, topic: str, partition: int) -> asyncio.Future[Any]:
         while True:
             try:
                 future: asyncio.Future[Any] = await self._ensure_producer().send_batch(
@@ -137,6 +169,11 @@ class Producer(driver.Producer):
                 self.log.warning("%s/%d takes no records: is the broker away?", topic, partition)
             else:
                 return future
+
+
+def _remove(held: list[Ownership], owners: list[Ownership]) -> None:
+    for owner in owners:
+        held.remove(owner)
 
 
 def places_in(request: Any) -> list[tuple[str, int]]:

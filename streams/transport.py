@@ -67,9 +67,6 @@ class Intake(Protocol):
     async def release(self, tps: set[TP]) -> None:
         """Finish or drop what is in the air; the partitions are another's when this returns."""
 
-    async def sure(self) -> None:
-        """Raise where a partition is another worker's by now, or where that cannot be told."""
-
     def applied(self) -> dict[TP, int]:
         """Offset of the last applied record by topic partition, for the lag Kafka displays."""
 

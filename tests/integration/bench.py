@@ -297,7 +297,9 @@ class Bench:
 
     # -- streams.outbox.Sender -------------------------------------------------------------
 
-    async def send_batch(self, topic: str, partition: int, records: Any) -> Acked:
+    async def send_batch(
+        self, topic: str, partition: int, records: Any, ownership: Any = None
+    ) -> Acked:
         await asyncio.sleep(0)
         if self.hold is not None:
             await self.hold.wait()

@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pytest
 from faust.types import TP
 
 from streams.embedded import EmbeddedStore
 from streams.intake import Intake
 from streams.merge import FetchState
-from streams.outbox import SURE_MS, Outgoing
+from streams.outbox import Outgoing
+from streams.ownership import SURE_MS
 from streams.store.calls import Batch, new_token
 from tests.integration.bench import Bench, Log
 from tests.integration.stores import opened, run
@@ -202,11 +204,40 @@ def test_s2_a_relay_that_finds_itself_fenced_ends_the_worker(server: EmbeddedSto
             partition._looked_at = bench.clock.wall_ms()  # so that it is not the first to notice
             relay = partition.relay
             await take_away(bench, 0)
+            relay.ownership.sure(-SURE_MS)  # as if it had stood still
             relay.put(99, [Outgoing("decisions", b"c", b"{}", "queued")], 2)
-            relay._sure_ms = -SURE_MS  # as if it had stood still
             await until(lambda: bool(desk.crashes), 3)
             assert type(desk.crashes[0]).__name__ == "Fenced"
             assert bench.published == []
+            await desk.intake.release(set(PLACES))
+
+    run(work())
+
+
+def test_s2_an_answer_that_lay_there_while_the_worker_stood_still_proves_nothing(
+    server: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch was applied, and its records are the other worker's to send by now."""
+
+    async def work() -> None:
+        async with opened(server, "old") as store:
+            bench = Bench(store, BOOK, carts())
+            desk = Desk(bench)
+            await desk.begin()
+            apply = store.apply
+
+            async def stood_still(number: int, batch: Batch) -> None:
+                await apply(number, batch)
+                if batch.outbox:
+                    await take_away(bench, number)
+                    bench.clock._wall += SURE_MS  # type: ignore[attr-defined]
+
+            monkeypatch.setattr(store, "apply", stood_still)
+            desk.feed()
+            await until(lambda: bool(desk.crashes))
+            assert type(desk.crashes[0]).__name__ == "Fenced"
+            assert bench.published == []
+            monkeypatch.undo()
             await desk.intake.release(set(PLACES))
 
     run(work())

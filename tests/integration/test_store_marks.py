@@ -25,7 +25,9 @@ class Control:
         self.records: list[tuple[bytes | None, bytes | None]] = []
         self.ids = {"cart": "a"}
 
-    async def send_batch(self, topic: str, partition: int, records: Any) -> Sent:
+    async def send_batch(
+        self, topic: str, partition: int, records: Any, ownership: Any = None
+    ) -> Sent:
         assert (topic, partition) == ("x-control", 0)
         self.records += [(key, value) for key, value, _, _ in records]
         return Sent()

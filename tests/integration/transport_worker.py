@@ -110,10 +110,6 @@ class BookIntake:
             self.next.pop(tp, None)
             self._note("release", 0, tp)
 
-    async def sure(self) -> None:
-        if self.fault == "not ours":
-            raise RuntimeError("another worker has it")
-
     def applied(self) -> dict[TP, int]:
         return {tp: offset - 1 for tp, offset in self.next.items() if offset}
 

@@ -111,7 +111,9 @@ class Worker(Owner):
 
     # -- the ways out ----------------------------------------------------------------------
 
-    async def send_batch(self, topic: str, partition: int, records: Sequence[Draft]) -> Acked:
+    async def send_batch(
+        self, topic: str, partition: int, records: Sequence[Draft], ownership: Any = None
+    ) -> Acked:
         """The producer."""
         if self.frozen:
             await asyncio.sleep(0)

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from streams.outbox import BYTES_MAX, ENTRIES_MAX, SURE_MS, Outgoing, Relay, known_as, pack, unpack
+from streams.outbox import BYTES_MAX, ENTRIES_MAX, Outgoing, Relay, known_as, pack, unpack
+from streams.ownership import SURE_MS, Ownership
 
 
 class Acked(NamedTuple):
@@ -21,7 +22,9 @@ class Log:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def send_batch(self, topic: str, partition: int, records: Sequence[Any]) -> Acked:
+    async def send_batch(
+        self, topic: str, partition: int, records: Sequence[Any], ownership: Any = None
+    ) -> Acked:
         await self.open.wait()
         log = self.records.setdefault(topic, [])
         log += [value for _, value, _, _ in records]
@@ -117,7 +120,9 @@ def test_what_is_learnt_goes_to_the_one_partition_of_its_topic() -> None:
             super().__init__()
             self.places: dict[str, int] = {}
 
-        async def send_batch(self, topic: str, partition: int, records: Sequence[Any]) -> Acked:
+        async def send_batch(
+            self, topic: str, partition: int, records: Sequence[Any], ownership: Any = None
+        ) -> Acked:
             self.places[topic] = partition
             return await super().send_batch(topic, partition, records)
 
@@ -192,23 +197,22 @@ def test_s2_after_standing_still_it_asks_whether_the_partition_is_still_ours() -
         log, asked = Log(), []
         relay, _ = make_relay(log)
         now = 1_000_000
-        relay.wall = lambda: now
 
         async def own() -> None:
             asked.append(now)
             if len(asked) > 1:
                 raise Taken
 
-        relay.own = own
+        relay.ownership = Ownership(own, lambda: now)
         task = asyncio.create_task(relay.run())
-        relay.sure(now)
+        relay.ownership.sure(now)
         relay.put(1, [outgoing("decisions", "a")])
         await relay.flush()
         assert asked == [], "what was just applied is ours"
         for number, still_ms in ((2, SURE_MS + 1), (3, 8_000)):
             begun_ms = now
             now += still_ms  # the answer lay there all the time
-            relay.sure(begun_ms)
+            relay.ownership.sure(begun_ms)
             relay.put(number, [outgoing("decisions", str(number))])
             await asyncio.wait([task, asyncio.create_task(relay.flush())], timeout=1)
         assert len(asked) == 2
