@@ -81,7 +81,7 @@ PROMISES: Final[dict[int, Promise]] = {
         "A worker that was paused or cut off writes nothing after another one claimed its "
         "partition.",
         "The claim's token is compared in every write, that of the outbox's trim included.",
-        "Records that were on their way to the broker within two seconds of the last look at whose the "
+        "Records on their way to the broker within two seconds of the last look at whose the "
         "partition is may still arrive: same id, same bytes.",
     ),
     6: Promise(
