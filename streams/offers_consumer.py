@@ -168,6 +168,9 @@ class OffersConsumer:
         self.counts: Counter[str] = self._sieve.counts
 
     def __iter__(self) -> Iterator[Offer]:
+        # kafka-python joins its group in the first poll. Where an answer from before it subscribed
+        # is still under way then, it is given nothing of a topic and never looks again.
+        self._consumer.topics()
         sieve, quiet = self._sieve, _Quiet(self._idle_ms, self._now())
         while True:
             while (offer := sieve.next(self._now())) is not None:

@@ -27,20 +27,20 @@ from kafka import KafkaConsumer, TopicPartition
 from streams.clock import wall_ms
 from streams.erasure import Ledger
 from streams.errors import PreconditionError, StreamsError
+from streams.leftout import leave_out
 from streams.scanning import reader
 from streams.settings import Settings
 from streams.store.calls import Meta, read_meta
-from streams.store.keys import PartitionKeys, partition_keys
+from streams.store.keys import partition_keys
 from streams.storemarks import new_identity
 from streams.tls import tls_reason
 from triggers.durations import to_ms, to_text
 from triggers.events import TOPICS
-from triggers.state import PART_LETTERS, SCHEMA
+from triggers.state import SCHEMA
 
 FORMAT = 1
 _DIGEST_BYTES = 32
 _HEAD_BYTES_MAX = 64 * 1024
-_PAGE = 1_000
 _PROBE_MS = 60_000
 #: As many as ``tsuide topics create`` makes at most.
 PARTITIONS_MAX = 1024
@@ -279,22 +279,5 @@ def put_back(
         transaction.hset(keys["meta"], "token", f"restored-{secrets.token_hex(12)}")
         transaction.hset(keys["meta"], "store", identity)
         transaction.execute()
-    erased = _leave_out(client, partition_keys(number, prefix), ledger) if ledger else 0
+    erased = leave_out(client, number, prefix, ledger) if ledger else 0
     return PutBack(identity, erased)
-
-
-def _leave_out(client: redis.Redis, keys: PartitionKeys, ledger: Ledger) -> int:
-    """Delete the documents of whoever was erased since the snapshot was taken."""
-    gone = set()
-    for key in keys.customers:
-        fields: dict[bytes, set[bytes]] = {}
-        for field in client.hscan_iter(key, count=_PAGE, no_values=True):
-            if field[:1].decode() in PART_LETTERS:
-                fields.setdefault(field[1:], set()).add(field)
-        for raw_id, found in fields.items():
-            entry = ledger.of(raw_id.decode(errors="replace"))
-            if entry is not None and entry.gone:
-                client.hdel(key, *found)
-                client.zrem(keys.due, raw_id)
-                gone.add(raw_id)
-    return len(gone)

@@ -12,12 +12,14 @@ import pytest
 import redis
 
 from streams.embedded import EmbeddedStore
-from streams.erasure import Ledger
+from streams.erasure import Entry, Ledger
+from streams.outbox import pack
 from streams.poison import Care
 from streams.repair import read_from_first
 from streams.snapshots import keys_of, put_back, take
 from streams.store import Store
 from streams.store.errors import FunctionsMissing, StoreError
+from streams.store.keys import partition_keys
 from tests.integration.bench import Bench, Log, StandingClock
 from tests.integration.stores import run
 from tests.unit.harness import DAY, NOON, SECOND, make_book
@@ -144,6 +146,10 @@ def test_the_reader_takes_snapshots_and_writes_nothing_and_restore_puts_them_bac
         with pytest.raises(redis.exceptions.NoPermissionError):
             reader.execute_command("HSET", "{p0}:meta", "token", "mine")
         ledger = Ledger(b"k")
+        ledger.take(ledger.digest("c1"), Entry("erased", 1, 1))
+        restore.xadd(partition_keys(0, "").outbox, {"r": pack([])})
+        taken = take(reader, 0, "")
+        assert taken is not None
         put_back(restore, taken, ledger, True, tmp_path)
         again = take(reader, 0, "")
         assert again is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -10,6 +11,7 @@ import redis
 from streams.activations import activations, book_at
 from streams.embedded import EmbeddedStore
 from streams.erasure import Entry, Ledger
+from streams.outbox import Outgoing, pack, unpack
 from streams.repair import put_all_back, read_from_first
 from streams.settings import load_settings
 from streams.snapshots import (
@@ -139,12 +141,18 @@ def test_whoever_was_erased_since_the_snapshot_is_not_put_back(
             await bench.close(0)
 
     run(body())
+    keys = partition_keys(0, "")
+    both = [Outgoing("decisions", name, b"{}", name.decode()) for name in (b"c1", b"c2")]
+    for number, unsent in enumerate((both[:1], both), start=1_000):
+        raw.xadd(keys.outbox, {"r": pack(unsent)}, id=f"{number}-0")
     taken = take(raw, 0, "")
     assert taken is not None
     write(taken, path)
     raw.flushdb()
     assert put_back(raw, read(path), ledger, False, path).erased == 1
-    keys = partition_keys(0, "")
+    outbox: Any = raw.xrange(keys.outbox)
+    entries = [(name, unpack(fields[b"r"])) for name, fields in outbox]
+    assert entries[-2:] == [(b"1000-0", []), (b"1001-0", both[1:])]
     left = [field for key in keys.customers for field in raw.hkeys(key)]
     assert not any(field[1:] == b"c1" for field in left)
     assert any(field[1:] == b"c2" for field in left)

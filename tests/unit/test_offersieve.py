@@ -270,15 +270,22 @@ class Group:
         self.config = {"enable_auto_commit": False}
         self.joins_ms = joins_ms
         self.now_ms = 0
+        self.knows = False
 
     def now(self) -> int:
         return self.now_ms
+
+    def topics(self) -> set[str]:
+        assert self.now_ms == 0, "asked before the first poll, in which it joins"
+        self.knows = True
+        return {"offers"}
 
     def assignment(self) -> set[Any]:
         there = self.joins_ms is not None and self.now_ms >= self.joins_ms
         return {Assigned("offers", 0)} if there else set()
 
     def poll(self, timeout_ms: int) -> dict[Any, Any]:
+        assert self.knows, "it would join without a word of its topics"
         self.now_ms += timeout_ms
         return {}
 
