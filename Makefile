@@ -14,6 +14,9 @@ ARGS ?=
 # How many processes the suites take: `make test JOBS=0` runs all in one.
 JOBS ?= 2
 
+# The suites start hundreds of processes: each would compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -66,8 +66,10 @@ class Producer(driver.Producer):
         send = producer.client.send
 
         async def counted(node_id: int, request: Any, **options: Any) -> Any:
-            # Connected first, for that may take long, too.
-            if isinstance(request, ProduceRequest) and await producer.client.ready(node_id):
+            if isinstance(request, ProduceRequest):
+                # Connected first, for that may take long, too.
+                if not await producer.client.ready(node_id):
+                    raise NodeNotReadyError(f"node {node_id} is not connected")
                 await self._still_ours(places_in(request))
             try:
                 return await send(node_id, request, **options)

@@ -62,6 +62,7 @@ def finish(rig: Rig, copies: int = 0) -> None:
     print(f"exits {exits}, {dict(rig.check(copies))}")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", ["cut", "silent", *at_length("one way", "slow")])
 def test_s10_a_cut_between_worker_and_store_is_waited_out(
     own_kafka: KafkaServer, store: EmbeddedStore, tmp_path: Path, how: str
@@ -115,6 +116,7 @@ def _injure(proxy: Proxy, how: str) -> None:
         proxy.hold(up=how == "silent", down=True)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", ["cut", *at_length("silent", "slow")])
 def test_s10_a_cut_between_worker_and_broker_is_waited_out(
     own_kafka: KafkaServer, store: EmbeddedStore, tmp_path: Path, how: str

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import NodeNotReadyError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.protocol.produce import ProduceRequest
 from faust.transport.drivers import aiokafka as driver
@@ -53,6 +54,7 @@ class Aiokafka:
 
     def __init__(self) -> None:
         self.client = self
+        self.connected = True
         self.waiting: list[tuple[str, int, asyncio.Future[Any]]] = []
         self.written: list[str] = []
 
@@ -65,7 +67,7 @@ class Aiokafka:
         return answer
 
     async def ready(self, node_id: int) -> bool:
-        return True
+        return self.connected
 
     async def send(self, node_id: int, request: Any) -> None:
         self.written += [topic for topic, _ in places_in(request)]
@@ -144,6 +146,16 @@ def test_s2_what_is_another_workers_by_now_is_not_sent_and_nothing_after_it(
         asyncio.run(producer.send_batch("b", 0, RECORDS, Store().ownership()))
     assert kafka.waiting == []
     assert producer._held == {("a", 0): []}
+
+
+def test_a_broker_that_is_away_is_tried_once_and_nobody_is_asked(kafka: Aiokafka) -> None:
+    producer, store = producer_of(kafka), Store()
+    producer._held["a", 0] = [store.ownership()]
+    store.now += SURE_MS + 1
+    kafka.connected = False
+    with pytest.raises(NodeNotReadyError):
+        asyncio.run(kafka.client.send(0, ProduceRequest(None, -1, 1000, [("a", [(0, b"")])])))
+    assert (kafka.written, store.asked) == ([], 0)
 
 
 def test_s2_who_gave_up_waiting_does_not_take_its_batches_back(kafka: Aiokafka) -> None:
