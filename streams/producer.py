@@ -157,7 +157,13 @@ class Producer(driver.Producer):
         except BaseException:
             _remove(held, owners)
             raise
-        future.add_done_callback(lambda _: _remove(held, owners))
+
+        def settled(one: asyncio.Future[Any]) -> None:
+            _remove(held, owners)
+            if not one.cancelled():
+                one.exception()  # looked at: whoever handed it over may have gone
+
+        future.add_done_callback(settled)
         return future
 
     async def _taken(self, batch: Any, topic: str, partition: int) -> asyncio.Future[Any]:
