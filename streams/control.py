@@ -2,8 +2,7 @@
 
 It holds what must outlive the store: which store each partition lives in (``streams.storemarks``),
 which topics the stored offsets belong to (``streams.topicids``) and by which key the erased are
-known (``streams.erasurekey``). A record without a value
-takes back what its key said.
+known (``streams.erasurekey``). A record without a value takes back what its key said.
 """
 
 from __future__ import annotations

@@ -44,9 +44,6 @@ class Producer(driver.Producer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._begin()
-
-    def _begin(self) -> None:
         # Whose batches wait or are on their way, by topic partition; nothing takes those back.
         self._held: dict[tuple[str, int], list[Ownership]] = {}
         # Why nothing more is sent: the numbers of the refused batches are missing from now on.
@@ -122,16 +119,17 @@ class Producer(driver.Producer):
             raise ValueError("nothing to send")
         producer = self._ensure_producer()
         sent: list[asyncio.Future[Any]] = []
+        owner = ownership or Ownership()
         batch = producer.create_batch()
         for key, value, headers, timestamp_ms in records:
             told = headers or []
             if batch.append(timestamp=timestamp_ms, key=key, value=value, headers=told) is None:
-                sent.append(await self._submit(batch, topic, partition, ownership))
+                sent.append(await self._submit(batch, topic, partition, owner))
                 batch = producer.create_batch()
                 # The first record of a batch is taken whatever its size.
                 batch.append(timestamp=timestamp_ms, key=key, value=value, headers=told)
         count = batch.record_count()
-        sent.append(await self._submit(batch, topic, partition, ownership))
+        sent.append(await self._submit(batch, topic, partition, owner))
         await asyncio.wait(sent)
         failed = [error for one in sent if (error := one.exception()) is not None]
         self._raise_refusal()
@@ -145,21 +143,20 @@ class Producer(driver.Producer):
             raise self._refusal
 
     async def _submit(
-        self, batch: Any, topic: str, partition: int, ownership: Ownership | None
+        self, batch: Any, topic: str, partition: int, owner: Ownership
     ) -> asyncio.Future[Any]:
         batch.close()
         self._raise_refusal()
         held = self._held.setdefault((topic, partition), [])
-        owners = [] if ownership is None else [ownership]
-        held += owners
+        held.append(owner)
         try:
             future = await self._taken(batch, topic, partition)
         except BaseException:
-            _remove(held, owners)
+            held.remove(owner)
             raise
 
         def settled(one: asyncio.Future[Any]) -> None:
-            _remove(held, owners)
+            held.remove(owner)
             if not one.cancelled():
                 one.exception()  # looked at: whoever handed it over may have gone
 
@@ -177,11 +174,6 @@ class Producer(driver.Producer):
                 self.log.warning("%s/%d takes no records: is the broker away?", topic, partition)
             else:
                 return future
-
-
-def _remove(held: list[Ownership], owners: list[Ownership]) -> None:
-    for owner in owners:
-        held.remove(owner)
 
 
 def places_in(request: Any) -> list[tuple[str, int]]:

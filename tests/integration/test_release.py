@@ -15,6 +15,7 @@ from streams.intake import Intake
 from streams.merge import FetchState
 from streams.outbox import Outgoing
 from streams.ownership import SURE_MS
+from streams.store import Store
 from streams.store.calls import Batch, new_token
 from tests.integration.bench import Bench, Log
 from tests.integration.stores import opened, run
@@ -71,6 +72,17 @@ async def until(ready: Callable[[], bool], seconds: float = 10) -> None:
     async with asyncio.timeout(seconds):
         while not ready():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
+
+
+async def held_desk(store: Store, log: Log) -> tuple[Desk, asyncio.Event]:
+    """All of the log is applied, and what it led to waits in the outbox for the event."""
+    bench = Bench(store, BOOK, log)
+    bench.hold = hold = asyncio.Event()
+    desk = Desk(bench)
+    await desk.begin()
+    desk.feed()
+    await until(desk.all_applied)
+    return desk, hold
 
 
 async def take_away(bench: Bench, number: int) -> None:
@@ -144,12 +156,8 @@ def test_s2_a_worker_that_is_fenced_while_it_goes_on_ends_and_sends_nothing_more
     async def work() -> None:
         async with opened(server, "zombie") as store:
             log = carts()
-            bench = Bench(store, BOOK, log)
-            bench.hold = asyncio.Event()
-            desk = Desk(bench)
-            await desk.begin()
-            desk.feed()
-            await until(desk.all_applied)
+            desk, hold = await held_desk(store, log)
+            bench = desk.bench
             relay = desk.intake.partitions[0].relay
             relay.put(99, [Outgoing("decisions", b"c", b"{}", "queued")], 2)  # behind what is sent
             await take_away(bench, 0)
@@ -158,7 +166,7 @@ def test_s2_a_worker_that_is_fenced_while_it_goes_on_ends_and_sends_nothing_more
             desk.feed()
             await until(lambda: bool(desk.crashes))
             assert type(desk.crashes[0]).__name__ == "Fenced"
-            bench.hold.set()
+            hold.set()
             await desk.intake.release(set(PLACES))
             assert b"{}" not in {record.value for record in bench.published}
 
@@ -170,15 +178,10 @@ def test_partitions_are_given_up_once_though_it_is_asked_twice(server: EmbeddedS
 
     async def work() -> None:
         async with opened(server, "twice") as store:
-            bench = Bench(store, BOOK, carts())
-            bench.hold = asyncio.Event()
-            desk = Desk(bench)
-            await desk.begin()
-            desk.feed()
-            await until(desk.all_applied)
+            desk, hold = await held_desk(store, carts())
             both = [asyncio.create_task(desk.intake.release(set(PLACES))) for _ in range(2)]
             await asyncio.sleep(0.05)
-            bench.hold.set()
+            hold.set()
             await asyncio.gather(*both)
             assert desk.intake.partitions == {}
             assert await store.outbox_size(0) == await store.outbox_size(1) == 0
@@ -248,18 +251,13 @@ def test_a_claim_waits_for_what_is_still_given_up(server: EmbeddedStore) -> None
 
     async def work() -> None:
         async with opened(server, "again") as store:
-            bench = Bench(store, BOOK, carts())
-            bench.hold = asyncio.Event()
-            desk = Desk(bench)
-            await desk.begin()
-            desk.feed()
-            await until(desk.all_applied)
+            desk, hold = await held_desk(store, carts())
             release = asyncio.create_task(desk.intake.release(set(PLACES)))
             await asyncio.sleep(0.01)
             claim = asyncio.create_task(desk.intake.claim(set(PLACES), 2))
             await asyncio.sleep(0.05)
             assert not claim.done()
-            bench.hold.set()
+            hold.set()
             await release
             await claim
             assert sorted(desk.intake.partitions) == [0, 1]

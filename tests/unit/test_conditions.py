@@ -45,6 +45,31 @@ def value(source: str, library: bool = False) -> object:
         return "error"
 
 
+OF_LINES = [
+    f"cart.items.{macro}(i, i.{field} {compare} {constant})"
+    for macro in ("exists", "all")
+    for compare in ("==", "!=", "<", "<=", ">", ">=")
+    for field, constant in (
+        ("sku", '"b"'),
+        ("quantity", "2"),
+        ("unit_price", "100"),
+        ("category", '""'),
+    )
+]
+
+
+@pytest.mark.parametrize("source", OF_LINES)
+def test_a_quantifier_over_lines_means_what_the_library_says(source: str) -> None:
+    """For no line, one, and two that differ, of which one has no category."""
+    ours, theirs, ctx = EXPRESSIONS.compile(source), EXPRESSIONS.library(source), make_context()
+    assert ours.translated
+    lines = {"a": Line("a", 1, 100), "b": Line("b", 2, 200, "card")}
+    for skus in ("", "a", "b", "ab"):
+        cart = Cart("k", 500, "JPY", 0, {sku: lines[sku] for sku in skus})
+        ctx.customer.now.carts, ctx._cart = [cart], None
+        assert ours.evaluate(ctx) is theirs.evaluate(ctx), skus
+
+
 @pytest.mark.parametrize(
     ("source", "expected"),
     [

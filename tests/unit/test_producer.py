@@ -91,13 +91,13 @@ def test_aiokafka_does_not_try_again_what_is_refused() -> None:
 @pytest.fixture
 def kafka(monkeypatch: pytest.MonkeyPatch) -> Aiokafka:
     made = Aiokafka()
+    monkeypatch.setattr(driver.Producer, "__init__", lambda self: None)
     monkeypatch.setattr(driver.Producer, "_new_producer", lambda self: made)
     return made
 
 
 def producer_of(kafka: Aiokafka) -> Producer:
-    producer = object.__new__(Producer)
-    producer._begin()
+    producer = Producer()
     producer._producer = producer._new_producer()
     return producer
 
