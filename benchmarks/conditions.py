@@ -12,9 +12,10 @@ from triggers.book import make_book
 from triggers.catalog import Catalog
 from triggers.conditions import Expression, Expressions
 from triggers.context import FUNCTIONS, VARIABLES, Context, event_variables
+from triggers.customer import Customer
 from triggers.fields import Item
 from triggers.payloads import CartItemAdded
-from triggers.state import Cart, Customer, History, Line
+from triggers.state import Cart, History, Line
 
 SOURCES = (
     "event.item.unit_price >= 400",

@@ -25,11 +25,11 @@ import msgspec
 from streams.rulefiles import load_book
 from triggers.book import Book
 from triggers.catalog import Catalog
+from triggers.customer import Customer
 from triggers.durations import to_ms
 from triggers.engine import step
 from triggers.events import EVENT_TYPES, Event
 from triggers.judgement import Step
-from triggers.state import Customer
 
 RULES = Path(__file__).parent / "rules"
 LINES = 12

@@ -28,10 +28,11 @@ from streams.store import Batch, Store, new_token
 from triggers.book import Book
 from triggers.catalog import Catalog
 from triggers.compiler import compile_content
+from triggers.customer import PART_LETTERS, Customer
 from triggers.durations import to_ms
 from triggers.engine import step
 from triggers.events import EVENT_TYPES, Event
-from triggers.state import PART_LETTERS, SCHEMA, Customer
+from triggers.state import SCHEMA
 
 PARTITIONS = 8
 BATCH = 1_000

@@ -15,10 +15,10 @@ from streams.rulefiles import load_book
 from streams.settings import Settings
 from streams.store.store import Store
 from streams.topics import output_topics
+from triggers.customer import PART_LETTERS
 from triggers.decisions import Decision, Offer
 from triggers.events import CatalogEvent
 from triggers.judgement import Step
-from triggers.state import PART_LETTERS
 
 FIRST = ("offered", "suppressed", "deferred", "held_out", "outranked")
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from triggers.state import Customer
+from triggers.customer import Customer
 
 
 class DocumentCache(dict[str, Customer]):

@@ -23,8 +23,9 @@ from streams.outbox import Outgoing
 from streams.proofs import told_at, without_proof
 from streams.subjects import whose
 from streams.topics import ERASED, EVIDENCE
+from triggers.customer import Customer
 from triggers.judgement import Gone
-from triggers.state import Customer, Now
+from triggers.state import Now
 
 log = structlog.get_logger(__name__)
 

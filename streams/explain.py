@@ -20,7 +20,7 @@ from streams.clock import wall_ms
 from streams.codec import Door
 from streams.errors import PreconditionError, StreamsError, UsageError
 from streams.explainview import show
-from streams.history import read_lines, topics_of
+from streams.history import Line, read_lines, topics_of
 from streams.learning import LearnedReader
 from streams.murmur2 import partition_of
 from streams.replay import Replay, apply_line
@@ -30,14 +30,15 @@ from streams.store.store import Store
 from triggers import portrait
 from triggers.book import Book
 from triggers.catalog import Catalog
+from triggers.customer import PART_LETTERS, Customer
 from triggers.decisions import Decision
 from triggers.durations import to_ms, to_text
 from triggers.errors import Refused
+from triggers.events import Event
 from triggers.explain import Known, explain_rules
 from triggers.forgetting import forget_idle
 from triggers.judgement import Step
 from triggers.rebuilt import rebuilt_events
-from triggers.state import PART_LETTERS, Customer
 
 _DECISIONS_MAX = 20
 _CATALOG_RANK = 0
@@ -92,21 +93,24 @@ def explanation(subject: Subject, book: Book) -> dict[str, Any]:
 # -- over recorded events ------------------------------------------------------------------
 
 
-class _Watched(Replay):
-    """A replay that remembers one customer's last events and decisions."""
+class _Watched:
+    """A replay, and what one customer's last events and decisions in it were."""
 
     def __init__(self, book: Book, customer_id: str) -> None:
         self._id = customer_id
         self.decisions: deque[Decision] = deque(maxlen=_DECISIONS_MAX)
         self.events: dict[str, Known] = {}
-        super().__init__(book, self._keep)
+        self.replay = Replay(book, self._keep)
 
-    def event(self, event: Any, at_ms: int, checksum: int) -> bool:
-        applied = super().event(event, at_ms, checksum)
-        if applied and event.subject == self._id:
-            known = Known(event.type, event.data, at_ms, event.id, event.source)
+    def apply(self, line: Line) -> None:
+        """Apply a line; one that is refused changes nothing."""
+        try:
+            event = apply_line(self.replay, line)
+        except Refused:
+            return
+        if isinstance(event, Event) and event.subject == self._id:
+            known = Known(event.type, event.data, line.at_ms, event.id, event.source)
             self.events[event.type] = known
-        return applied
 
     def _keep(self, out: Step) -> None:
         self.decisions += [each for each in out.decisions if each.customer == self._id]
@@ -139,7 +143,8 @@ def from_events(
         until_ms = None if until is None else to_ms(until)
     except ValueError:
         raise UsageError("--until is RFC 3339, for instance 2026-03-02T12:00:00+09:00") from None
-    replay = _Watched(book, customer_id)
+    watched = _Watched(book, customer_id)
+    replay = watched.replay
     last_ms = 0
     for line in read_lines(files, topics_of(book.custom)):
         if until_ms is not None and line.at_ms > until_ms:
@@ -148,16 +153,13 @@ def from_events(
         # Other customers matter only for what is learnt across all of them.
         if not (book.learning or line.rank == _CATALOG_RANK or _is_about(line.value, customer_id)):
             continue
-        try:
-            apply_line(replay, line)
-        except Refused:
-            continue
+        watched.apply(line)
     at_ms = last_ms if until_ms is None else until_ms
     replay.fire(at_ms)
     customer = replay.customers.get(customer_id)
     if customer is None:
         raise UnknownCustomerError(f"unknown customer: no event until {to_text(at_ms)} names it")
-    subject = Subject(customer, max(at_ms, customer.now.at), replay.catalog, replay.events)
+    subject = Subject(customer, max(at_ms, customer.now.at), replay.catalog, watched.events)
     subject.decisions = [
         {
             "at": to_text(each.at),
@@ -166,7 +168,7 @@ def from_events(
             "reason": each.reason,
             "offer_id": each.offer_id,
         }
-        for each in reversed(replay.decisions)
+        for each in reversed(watched.decisions)
     ]
     return subject
 

@@ -18,8 +18,9 @@ from streams.scanning import partitions_of, reader, scan
 from streams.settings import Settings
 from streams.subjects import subject_of
 from streams.topics import DEAD_LETTERS, DECISIONS, ERASED, EVIDENCE
+from triggers.customer import PARTS, Customer
 from triggers.events import TOPICS
-from triggers.state import PARTS, Customer, Order
+from triggers.state import Order
 
 #: Records that an export lists of one topic, when nothing else is asked for.
 RECORDS_MAX = 10_000

@@ -34,16 +34,11 @@ class Line(NamedTuple):
     event: Any = None
 
 
-class _Head(msgspec.Struct, gc=False):
-    """What ordering needs of an event."""
-
-    time: str
-    type: str
-
-
 #: Answers the event of a line, or raises ``Refused``.
 Decode = Callable[[bytes], Any]
-_head = msgspec.json.Decoder(_Head).decode
+#: What ordering needs of an event.
+_Head = msgspec.defstruct("_Head", [("time", str), ("type", str)], gc=False)
+_head: Callable[[bytes], Any] = msgspec.json.Decoder(_Head).decode
 
 
 def open_lines(path: Path) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ import redis
 from streams.erasure import Ledger, keep_out
 from streams.outbox import pack, unpack
 from streams.store.keys import PartitionKeys, partition_keys
-from triggers.state import PART_LETTERS
+from triggers.customer import PART_LETTERS
 
 _PAGE = 1_000
 

@@ -24,10 +24,10 @@ from streams.traffic import Traffic
 from streams.ward import PartitionWard
 from streams.work import LetterRate, Work, step_by_customer
 from streams.world import World
+from triggers.customer import PART_LETTERS, Customer
 from triggers.engine import advance, fire_first
 from triggers.errors import Refused
 from triggers.events import TOPICS
-from triggers.state import PART_LETTERS, Customer
 
 #: How long after a due time a fetch must have been sent that found nothing more (clock skew
 #: between broker and worker).

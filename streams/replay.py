@@ -9,12 +9,12 @@ from streams.codec import LineDoor
 from streams.history import Line
 from triggers.book import Book
 from triggers.catalog import Catalog
+from triggers.customer import Customer
 from triggers.engine import advance, step
 from triggers.errors import Refused
-from triggers.events import CatalogEvent
+from triggers.events import CatalogEvent, Event
 from triggers.judgement import Step
 from triggers.learned import Tally
-from triggers.state import Customer
 
 CONFLICT = "another body came under this source and id within 72 h"
 
@@ -91,8 +91,9 @@ class Replay:
                 del self._due[customer.id]
 
 
-def apply_line(replay: Replay, line: Line) -> None:
-    """Decode one line and apply it, the catalogue's too; raises `Refused`."""
+def apply_line(replay: Replay, line: Line) -> Event | CatalogEvent:
+    """Decode one line and apply it, the catalogue's too: the event; raises `Refused`."""
+    event: Event | CatalogEvent | Refused
     event = replay.door.decode(line.value) if line.event is None else line.event
     if isinstance(event, Refused):
         raise event
@@ -101,3 +102,4 @@ def apply_line(replay: Replay, line: Line) -> None:
         replay.catalog.apply(event.type, event.subject, event.data)
     elif not replay.event(event, line.at_ms, crc32(line.value)):
         raise Refused("id_conflict", CONFLICT)
+    return event

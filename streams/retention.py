@@ -15,8 +15,9 @@ from streams.poison import Records
 from streams.store.keys import BUCKETS
 from streams.work import Work
 from streams.world import World
+from triggers.customer import PARTS, Customer
 from triggers.forgetting import MARGIN_MS, forget_idle, is_idle
-from triggers.state import PARTS, Customer, Now
+from triggers.state import Now
 
 #: Customers of one look, about, and the time between two looks.
 PAGE = 200

@@ -17,6 +17,7 @@ from streams.strictyaml import Fault
 from triggers.book import Book
 from triggers.conditions import ExpressionError, Expressions
 from triggers.context import FUNCTIONS, VARIABLES, Context
+from triggers.customer import Customer
 from triggers.decisions import Offer
 from triggers.durations import DAY_MS
 from triggers.errors import Refused
@@ -24,7 +25,6 @@ from triggers.events import EVENT_TYPES
 from triggers.judgement import Step
 from triggers.payloads import CustomerObjected
 from triggers.shapes import Path
-from triggers.state import Customer
 
 #: A scenario without `until` runs on for so long after its last event.
 RUN_ON_DAYS = 30

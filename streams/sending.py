@@ -16,10 +16,11 @@ from streams.outbox import Outgoing, expired_id
 from streams.topics import DECISIONS
 from triggers.book import Book
 from triggers.catalog import Catalog
+from triggers.customer import Customer
 from triggers.decisions import SOURCE
 from triggers.durations import to_text
 from triggers.gates import consented
-from triggers.state import MAX_HELD, Customer
+from triggers.state import MAX_HELD
 
 LATE_MS = 60_000
 

@@ -13,12 +13,12 @@ from zlib import crc32
 
 from streams.history import Line
 from streams.replay import CONFLICT, Replay, apply_line
+from triggers.customer import Customer
 from triggers.decisions import Decision, Offer, Withdrawal
 from triggers.engine import advance, step
 from triggers.errors import Refused
 from triggers.events import CatalogEvent
 from triggers.judgement import Step
-from triggers.state import Customer
 
 STRETCH_LINES = 8_000
 

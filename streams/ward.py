@@ -12,9 +12,9 @@ from streams.deadletters import TIMERS
 from streams.poison import Due, Records, is_poison
 from streams.work import Work, timer_letter
 from streams.world import World
+from triggers.customer import Customer
 from triggers.errors import Refused
 from triggers.ids import offer_id
-from triggers.state import Customer
 from triggers.timers import next_due, set_aside
 
 log = structlog.get_logger(__name__)

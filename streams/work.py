@@ -20,10 +20,10 @@ from streams.topics import DEAD_LETTERS
 from streams.traffic import count_late
 from triggers.book import Book
 from triggers.catalog import Catalog
+from triggers.customer import Customer
 from triggers.engine import step
 from triggers.events import CUSTOMER
 from triggers.judgement import Gone, Step
-from triggers.state import Customer
 
 
 class Refusal(NamedTuple):
@@ -247,8 +247,9 @@ class LetterRate:
                 continue
             out.note("letters_summed", len(kept))
             offsets = sorted(one.offset for one in kept)
-            for key, value, headers, name in summary_letter(reason, topic, number, offsets):
-                records.append(Outgoing(DEAD_LETTERS, key, value, name, headers))
+            for summary in summary_letter(reason, topic, number, offsets):
+                _, value, headers, name = summary
+                records.append(Outgoing(DEAD_LETTERS, None, value, name, headers))
         return records
 
 

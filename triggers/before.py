@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from triggers.context import Context
-from triggers.state import Customer
+from triggers.customer import Customer
 
 _NO_LINES: Mapping[str, Any] = {}
 

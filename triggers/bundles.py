@@ -20,12 +20,18 @@ def pick_bundle(rule: Rule, ctx: Context, before: Before) -> Picked:
     customer has passes the set over or, with ``leave_out_owned``, is left out, and the rest is
     offered at its list prices.
     """
+    notes: list[str] = []
+    picked = _pick(rule, ctx, before, notes)
+    picked.notes = tuple(notes)
+    return picked
+
+
+def _pick(rule: Rule, ctx: Context, before: Before, notes: list[str]) -> Picked:
     value = rule.pick.value
     named = skus_of(value.get(ctx) if value is not None else None)
-    notes: list[str] = []
     sets = _sets(named, ctx, notes)
     if not sets:
-        return Picked([], empty=True, notes=tuple(notes))
+        return Picked([], empty=True)
     has = [before.owned, before.cart(ctx), held_beyond_orders(ctx)]
     blocked: str | None = None
     for weight, bundle, parts in sets:
@@ -43,8 +49,10 @@ def pick_bundle(rule: Rule, ctx: Context, before: Before) -> Picked:
         else:
             lines = _lines(bundle, parts, rest, weight, rule.quantity)
             title = None if there else ctx.catalog.product(bundle.sku)
-            return Picked(lines, title=title, story=bundle.theme, notes=tuple(notes))
-    return Picked([], blocked, notes=tuple(notes))
+            picked = Picked(lines)
+            picked.title, picked.story = title, bundle.theme
+            return picked
+    return Picked([], blocked)
 
 
 def _sets(named: list[str], ctx: Context, notes: list[str]) -> list[_Set]:

@@ -1,27 +1,30 @@
 """What a pick has to choose from, and what it chose."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
-
-import msgspec
 
 from triggers.catalog import UNKNOWN, Catalog, Entry, Product, Ranked
 
 
-class Candidate(msgspec.Struct, gc=False):
+class Candidate:
     """A product that is offered, and the weight that ranked it.
 
     ``price`` is what it costs in minor units where the rule's own price does not say: as a part
     of a set.
     """
 
-    product: Product
-    weight: float
-    quantity: int
-    price: int | None = None
+    __slots__ = ("price", "product", "quantity", "weight")
+
+    def __init__(
+        self, product: Product, weight: float, quantity: int, price: int | None = None
+    ) -> None:
+        self.product = product
+        self.weight = weight
+        self.quantity = quantity
+        self.price = price
 
 
-class Picked(msgspec.Struct, gc=False):
+class Picked:
     """The items to offer, best first; ``blocked`` says what removed the best-ranked candidate
     when nothing is left; ``empty`` that there was no candidate at all.
 
@@ -29,12 +32,17 @@ class Picked(msgspec.Struct, gc=False):
     what holds a set together; ``notes`` counts what was passed over without a gate's code.
     """
 
-    items: list[Candidate]
-    blocked: str | None = None
-    empty: bool = False
-    title: Product | None = None
-    story: dict[str, str] = {}
-    notes: tuple[str, ...] = ()
+    __slots__ = ("blocked", "empty", "items", "notes", "story", "title")
+
+    def __init__(
+        self, items: list[Candidate], blocked: str | None = None, empty: bool = False
+    ) -> None:
+        self.items = items
+        self.blocked = blocked
+        self.empty = empty
+        self.title: Product | None = None
+        self.story: Mapping[str, str] = {}
+        self.notes: tuple[str, ...] = ()
 
     @property
     def first(self) -> Product:
@@ -117,6 +125,12 @@ def unlike(ranked: Iterable[Entry], value: Any, catalog: Catalog) -> Iterable[En
     """Without what is of the same kind as one of the products that ``value`` names: nobody who
     takes a chair wants another one with it."""
     kinds = Kinds(kinds_of(value, catalog))
-    if not kinds:
-        return ranked
-    return (found for found in ranked if not kinds.hold(found[2]))
+    return _beside(ranked, kinds) if kinds else ranked
+
+
+def _beside(ranked: Iterable[Entry], kinds: Kinds) -> Iterator[Entry]:
+    """One by one, for a pick looks at a few of hundreds; a generator expression would be a whole
+    list where this is compiled."""
+    for found in ranked:
+        if not kinds.hold(found[2]):
+            yield found

@@ -74,14 +74,19 @@ class Condition:
     """One line of ``when``. ``errors`` counts evaluations that had no value; ``facts`` are the
     names and calls that it looks at."""
 
-    __slots__ = ("_evaluate", "_run", "errors", "facts", "source")
+    __slots__ = ("_evaluate", "_expression", "_run", "errors", "facts", "source")
 
     def __init__(self, expression: Expression) -> None:
+        self._expression = expression
         self.source = expression.source
         self.errors = 0
         self.facts = expression.facts
         self._run = expression.run
         self._evaluate = expression.evaluate
+
+    def __copy__(self) -> "Condition":
+        """The same condition with a count of errors of its own."""
+        return Condition(self._expression)
 
     def holds(self, ctx: Context) -> bool:
         """Whether the expression is exactly true."""

@@ -15,13 +15,14 @@ import msgspec
 from triggers import replenish, usage
 from triggers.book import Book
 from triggers.catalog import UNKNOWN, Catalog, Product
+from triggers.customer import Customer
 from triggers.durations import DAY_MS, parse_duration
 from triggers.events import EVENT_TYPES, EventType, Item
 from triggers.names import Function, Variable
 from triggers.offerfacts import FACTS
 from triggers.offerfacts import FUNCTIONS as OFFER_FUNCTIONS
 from triggers.rates import plan_abandonment, plan_selections
-from triggers.state import Cart, Checkout, Contract, Customer, Line, Order, pack_lines
+from triggers.state import Cart, Checkout, Contract, Line, Order, pack_lines
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_CART = Cart("")
@@ -31,19 +32,39 @@ _NO_CONTRACT = Contract("", "", "")
 DEFAULTS: dict[str, Any] = {"string": "", "int": 0, "double": 0.0, "bool": False}
 
 
-class Context(msgspec.Struct, gc=False):
-    """Everything one decision may look at: the event, the customer after it, and the instant."""
+class Context:
+    """Everything one decision may look at: the event, the customer after it, and the instant.
 
-    event: Any  # the data struct of the event (at a timer: of the one that armed it)
-    type: str
-    customer: Customer
-    at: int
-    book: Book
-    catalog: Catalog
-    item: Product = UNKNOWN  # the first item offered, for texts
-    _cart: Cart | None = None
-    _cart_categories: list[str] | None = None
-    _product: Product | None = None
+    ``event`` is the data struct of the event (at a timer: of the one that armed it), ``item`` the
+    first item offered, for texts.
+    """
+
+    __slots__ = (
+        "_cart",
+        "_cart_categories",
+        "_product",
+        "at",
+        "book",
+        "catalog",
+        "customer",
+        "event",
+        "item",
+        "type",
+    )
+
+    def __init__(
+        self, event: Any, kind: str, customer: Customer, at: int, book: Book, catalog: Catalog
+    ) -> None:
+        self.event = event
+        self.type = kind
+        self.customer = customer
+        self.at = at
+        self.book = book
+        self.catalog = catalog
+        self.item: Product = UNKNOWN
+        self._cart: Cart | None = None
+        self._cart_categories: list[str] | None = None
+        self._product: Product | None = None
 
     @property
     def cart_categories(self) -> list[str]:

@@ -19,6 +19,7 @@ from triggers.before import Before
 from triggers.book import Book, Rule
 from triggers.catalog import Catalog
 from triggers.context import Context
+from triggers.customer import Customer
 from triggers.decisions import Decision, Trigger, Withdrawal
 from triggers.events import Event
 from triggers.facts import APPLIERS, ZONED
@@ -29,7 +30,7 @@ from triggers.ids import offer_id
 from triggers.judgement import Gone, Occurrence, Step, answer, arbitrate, clear, occur
 from triggers.rates import paused
 from triggers.repeats import NEW, REPEATED, remember
-from triggers.state import MAX_TIMERS, Customer, Made, Timer
+from triggers.state import MAX_TIMERS, Made, Timer
 from triggers.timers import about_of, arm, bar, cancel, same_thing, shed, take_due
 
 _CONSENTS_BACK = "consent.granted"

@@ -13,6 +13,7 @@ from triggers.before import Before
 from triggers.book import Book, Mode, Rule
 from triggers.catalog import Catalog
 from triggers.context import Context
+from triggers.customer import Customer
 from triggers.decisions import Trigger
 from triggers.durations import to_text
 from triggers.explaingates import gate_facts
@@ -22,7 +23,7 @@ from triggers.holdout import held_out
 from triggers.judgement import Occurrence, occur
 from triggers.rates import paused
 from triggers.selection import price_of
-from triggers.state import Customer, Timer
+from triggers.state import Timer
 from triggers.timers import about_of, armed_by, barred, due_of
 
 

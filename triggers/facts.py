@@ -10,6 +10,7 @@ from typing import Any
 
 from triggers import usage
 from triggers.catalog import Catalog
+from triggers.customer import Customer
 from triggers.events import Item
 from triggers.fields import STORED_MAX, held_within
 from triggers.sizes import kept_attributes
@@ -29,7 +30,6 @@ from triggers.state import (
     Cart,
     Checkout,
     Contract,
-    Customer,
     History,
     Line,
     Order,

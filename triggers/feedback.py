@@ -15,7 +15,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from triggers.book import CoolOff, Rule
-from triggers.state import MAX_REFUSED, Customer, Made
+from triggers.customer import Customer
+from triggers.state import MAX_REFUSED, Made
 
 if TYPE_CHECKING:
     from triggers.context import Context

@@ -9,11 +9,12 @@ the clock, and leaves :data:`MARGIN_MS` for events that come late.
 from collections.abc import Iterable
 
 from triggers.book import Book, Limit, Rule
+from triggers.customer import Customer
 from triggers.durations import DAY_MS, parse_duration
 from triggers.gatekeys import DOWNSELL_WAIT_MS
 from triggers.kindchecks import Add
 from triggers.rules import BookModel
-from triggers.state import Customer, Now
+from triggers.state import Now
 
 #: How late an event may come and still find what a store has kept for it.
 MARGIN_MS = 7 * DAY_MS

@@ -7,8 +7,6 @@ decision at all; ``outranked`` belongs to arbitration.
 
 from collections.abc import Callable, Mapping
 
-import msgspec
-
 from triggers import salesgates
 from triggers.before import Before
 from triggers.book import SALES, Limit, QuietHours, Rule
@@ -19,18 +17,23 @@ from triggers.selection import Picked
 from triggers.state import Made
 
 
-class Case(msgspec.Struct, gc=False):
+class Case:
     """One rule's would-be offer: the context, the customer before the event, the picked items.
 
     ``origin_ms`` is when the rule should have answered first; ``about`` what it is about.
     """
 
-    rule: Rule
-    ctx: Context
-    about: str
-    origin_ms: int
-    before: Before
-    picked: Picked
+    __slots__ = ("about", "before", "ctx", "origin_ms", "picked", "rule")
+
+    def __init__(
+        self, rule: Rule, ctx: Context, about: str, origin_ms: int, before: Before, picked: Picked
+    ) -> None:
+        self.rule = rule
+        self.ctx = ctx
+        self.about = about
+        self.origin_ms = origin_ms
+        self.before = before
+        self.picked = picked
 
 
 def consented(consents: Mapping[str, bool], channel: str) -> bool:

@@ -3,8 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import msgspec
-
 from triggers.before import Before
 from triggers.book import Rule
 from triggers.context import Context
@@ -65,13 +63,16 @@ class Step:
         self.notes[name] = self.notes.get(name, 0) + count
 
 
-class Occurrence(msgspec.Struct, gc=False):
+class Occurrence:
     """A rule whose trigger and condition held, with all that its decision needs."""
 
-    rule: Rule
-    case: Case
-    trigger: Trigger
-    offer_id: str
+    __slots__ = ("case", "offer_id", "rule", "trigger")
+
+    def __init__(self, rule: Rule, case: Case, trigger: Trigger, number: str) -> None:
+        self.rule = rule
+        self.case = case
+        self.trigger = trigger
+        self.offer_id = number
 
 
 def occur(

@@ -6,9 +6,10 @@ from typing import Any
 from triggers.book import Book
 from triggers.catalog import Catalog
 from triggers.context import VARIABLES, Context
+from triggers.customer import Customer
 from triggers.durations import to_text
 from triggers.factsused import LIST_MAX, plain
-from triggers.state import Customer, Line, Made, Timer
+from triggers.state import Line, Made, Timer
 
 _OFFERS_MAX, _ORDERS_MAX = 10, 5
 

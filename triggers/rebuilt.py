@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from triggers import payloads as p
+from triggers.customer import Customer
 from triggers.explain import Known
 from triggers.fields import Item
-from triggers.state import Customer, Line
+from triggers.state import Line
 
 _TOLD = {"accepted": p.OfferAccepted, "declined": p.OfferDeclined, "complained": p.OfferComplained}
 

@@ -7,8 +7,9 @@ into but here, so a customer's memory costs no object an event.
 
 from struct import Struct
 
+from triggers.customer import Customer
 from triggers.ids import event_mark
-from triggers.state import MAX_SEEN, SEEN_MS, Customer
+from triggers.state import MAX_SEEN, SEEN_MS
 
 NEW, REPEATED, CONFLICT = range(3)
 _ENTRY = Struct(">HI8sI")

@@ -169,22 +169,25 @@ _BY_CONTRACT = frozenset({"tier_up_from", "tier_down_from", "next_module_after"}
 
 
 def _fitting(rule: Rule, candidates: Iterable[Entry], ctx: Context) -> Iterable[Entry]:
-    """Without what the rule's own words leave out: these are no candidates at all."""
+    """Without what the rule's own words leave out: these are no candidates at all.
+
+    ``filter`` is lazy, compiled too; a generator expression is not.
+    """
     pick = rule.pick
     if pick.features is not None and pick.kind != "next_module_after":
         wanted = set(skus_of(pick.features.get(ctx)))
-        candidates = (found for found in candidates if wanted.intersection(found[2].features))
+        candidates = filter(lambda found: not wanted.isdisjoint(found[2].features), candidates)
     if pick.exclude:
-        candidates = (
-            found
-            for found in candidates
-            if not pick.exclude.intersection((found[2].category, found[2].family))
+        candidates = filter(
+            lambda found: pick.exclude.isdisjoint((found[2].category, found[2].family)), candidates
         )
     if "benefit" in rule.extras.from_catalog:
-        candidates = (found for found in candidates if both(found[2].benefit))
+        candidates = filter(lambda found: both(found[2].benefit), candidates)
     device = getattr(ctx.event, "device_category", None)
     if device:  # the new device is chosen already
-        candidates = (f for f in candidates if device not in (f[2].category, f[2].family))
+        candidates = filter(
+            lambda found: device not in (found[2].category, found[2].family), candidates
+        )
     return candidates
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
+from triggers.customer import Customer
 from triggers.events import EVENT_TYPES
-from triggers.state import MAX_ATTRIBUTES, MAX_PAYLOAD_ENTRIES, Customer
+from triggers.state import MAX_ATTRIBUTES, MAX_PAYLOAD_ENTRIES
 
 #: A longer text of an attribute is cut.
 TEXT_CHARS_MAX = 1_000

@@ -14,7 +14,7 @@ from triggers.rates import variant_accepted
 
 if TYPE_CHECKING:
     from triggers.catalog import Catalog
-    from triggers.state import Customer
+    from triggers.customer import Customer
 
 #: A sitting: a product counts once in it, and products viewed in one belong together.
 SITTING_MS = 30 * 60_000

@@ -11,12 +11,13 @@ import msgspec
 
 from triggers.book import Mode, Rule
 from triggers.context import Context
+from triggers.customer import Customer
 from triggers.customtypes import NOTHING
 from triggers.durations import instant_of
 from triggers.events import CUSTOMER, EVENT_TYPES, Event, EventType
 from triggers.gates import once_used
 from triggers.sizes import kept_payload
-from triggers.state import MAX_BARS, MAX_TIMERS, Customer, Timer
+from triggers.state import MAX_BARS, MAX_TIMERS, Timer
 
 _CHECKOUT = "checkout_id"
 _CART = "cart_id"

@@ -15,8 +15,9 @@ from datetime import date
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
+from triggers.customer import Customer
 from triggers.durations import DAY_MS, parse_duration, to_local
-from triggers.state import MAX_METRICS, MAX_USAGE_DAYS, Customer, Meter
+from triggers.state import MAX_METRICS, MAX_USAGE_DAYS, Meter
 
 if TYPE_CHECKING:
     from triggers.context import Context

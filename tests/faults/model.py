@@ -19,11 +19,11 @@ from streams.rulefiles import load_book
 from streams.store.keys import partition_keys
 from streams.topics import DECISIONS, output_topics
 from triggers.catalog import Catalog
+from triggers.customer import PART_LETTERS, Customer
 from triggers.engine import advance, step
 from triggers.errors import Refused
 from triggers.events import TOPICS, CatalogEvent
 from triggers.judgement import Step
-from triggers.state import PART_LETTERS, Customer
 
 if TYPE_CHECKING:
     from tests.integration.pipeline import Pipeline

@@ -29,12 +29,13 @@ from streams.topics import SHARED
 from streams.world import World
 from triggers.book import Book
 from triggers.catalog import Catalog
+from triggers.customer import PART_LETTERS, Customer
 from triggers.durations import to_text
 from triggers.engine import advance, step
 from triggers.errors import Refused
 from triggers.events import EVENT_TYPES, TOPICS
 from triggers.judgement import Step
-from triggers.state import PART_LETTERS, SCHEMA, Customer
+from triggers.state import SCHEMA
 
 FIRST = frozenset({"offered", "suppressed", "deferred", "held_out", "outranked"})
 

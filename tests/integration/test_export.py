@@ -20,7 +20,7 @@ from streams.murmur2 import partition_of
 from streams.personalcli import export
 from streams.settings import Settings, load_settings
 from streams.topics import create_topics
-from triggers.state import Customer
+from triggers.customer import Customer
 
 pytestmark = pytest.mark.timeout(120)
 PARTITIONS = 4

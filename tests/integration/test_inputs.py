@@ -15,7 +15,7 @@ from tests.integration.bench import Bench, Log, Outcome, model, offsets, same
 from tests.integration.stores import opened, run
 from tests.unit.harness import DAY, HOUR, MINUTE, NOON, SECOND, make_book
 from triggers.book import Book
-from triggers.state import Customer
+from triggers.customer import Customer
 
 pytestmark = pytest.mark.usefixtures("raw")
 

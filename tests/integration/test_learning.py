@@ -13,8 +13,8 @@ import pytest
 from streams.embedded import EmbeddedKafka, EmbeddedStore
 from streams.learning import LETTER, take_told
 from tests.integration.pipeline import PARTITIONS, Pipeline, now_ms
+from triggers.customer import PART_LETTERS
 from triggers.learned import BOUGHT, RULE, UNIT, View
-from triggers.state import PART_LETTERS
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -13,8 +13,8 @@ from tests.integration.bench import Bench, Log, StandingClock, model, same
 from tests.integration.stores import opened, run
 from tests.integration.test_floods import BOOK, cart
 from tests.unit.harness import DAY, NOON, make_book
+from triggers.customer import PART_LETTERS
 from triggers.forgetting import MARGIN_MS
-from triggers.state import PART_LETTERS
 
 pytestmark = pytest.mark.usefixtures("raw")
 

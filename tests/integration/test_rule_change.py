@@ -16,7 +16,7 @@ from tests.integration.stores import keys_of, opened, run
 from tests.integration.test_inputs import PEOPLE, shopping
 from tests.unit.harness import DAY, HOUR, MINUTE, NOON, SECOND, make_book
 from triggers.book import Book
-from triggers.state import PART_LETTERS
+from triggers.customer import PART_LETTERS
 
 pytestmark = pytest.mark.usefixtures("raw")
 

@@ -24,12 +24,12 @@ from streams.topics import ERASED, EVIDENCE
 from tests.simulation.fakelog import Record, Write
 from tests.simulation.machine import Machine
 from tests.simulation.shop import LEDGER_KEY, PARTITIONS, make_catalog, make_door
+from triggers.customer import Customer
 from triggers.durations import to_ms
 from triggers.engine import advance, step
 from triggers.errors import Refused
 from triggers.events import TOPICS, Event
 from triggers.judgement import Gone, Step
-from triggers.state import Customer
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _FOR_EVER_MS = 2**53

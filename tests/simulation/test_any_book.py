@@ -15,11 +15,11 @@ from tests.unit.harness import DAY, HOUR, MINUTE, NOON, REASON
 from triggers.book import SALES, Book, Mode
 from triggers.catalog import Catalog
 from triggers.compiler import compile_content
+from triggers.customer import Customer
 from triggers.decisions import Decision
 from triggers.engine import advance, step
 from triggers.events import EVENT_TYPES, Event
 from triggers.judgement import Step
-from triggers.state import Customer
 
 PEOPLE = ("ann", "bob")
 CARTS = ("k1", "k2")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests.integration.test_inputs import not_negative
 from tests.unit.harness import DAY, HOUR, NOON, SECOND, World, make_book
-from triggers.state import MAX_ORDERS, Customer
+from triggers.customer import Customer
+from triggers.state import MAX_ORDERS
 
 ORDERS = st.sampled_from(["o1", "o2", "o3"])
 AMOUNTS = st.sampled_from([0, 1, 99, 100, 101, 2**40])

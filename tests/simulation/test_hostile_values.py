@@ -14,12 +14,12 @@ from streams.results import outgoing
 from streams.rulefiles import load_book
 from tests.simulation.hostile import Sender, catalog_of
 from tests.unit.harness import DAY, World, make_book
+from triggers.customer import Customer
 from triggers.engine import advance, step
 from triggers.events import INT_MAX
 from triggers.fields import STORED_MAX
 from triggers.judgement import Step
 from triggers.learned import Tally
-from triggers.state import Customer
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*/rules"))
 RUNS = 40

@@ -6,9 +6,9 @@ from typing import Any
 
 from tests.unit.harness import World
 from triggers.book import Book
+from triggers.customer import Customer
 from triggers.judgement import Step
 from triggers.learned import Tally
-from triggers.state import Customer
 
 
 class Crowd(World):

@@ -10,11 +10,11 @@ import msgspec
 from triggers.book import Book
 from triggers.catalog import Catalog
 from triggers.compiler import compile_content
+from triggers.customer import PARTS, Customer
 from triggers.durations import to_ms
 from triggers.engine import advance, step
 from triggers.events import EVENT_TYPES, Event
 from triggers.judgement import Step
-from triggers.state import PARTS, Customer
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 #: Monday, noon in Tokyo.

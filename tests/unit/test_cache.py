@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.cache import DocumentCache
-from triggers.state import Customer
+from triggers.customer import Customer
 
 
 def filled(*sizes: int) -> DocumentCache:

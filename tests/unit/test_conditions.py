@@ -12,10 +12,11 @@ from triggers.book import make_book
 from triggers.catalog import Catalog
 from triggers.conditions import Condition, ExpressionError, Expressions
 from triggers.context import FUNCTIONS, VARIABLES, Context, event_variables
+from triggers.customer import Customer
 from triggers.errors import EvalError
 from triggers.fields import Item
 from triggers.payloads import CartItemAdded
-from triggers.state import Cart, Customer, Line
+from triggers.state import Cart, Line
 
 EXAMPLES = int(os.environ.get("TSUIDE_TEST_EXAMPLES", "300"))
 EXPRESSIONS = Expressions({**VARIABLES, **event_variables(["cart.item_added"])}, FUNCTIONS)

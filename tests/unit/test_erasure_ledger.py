@@ -4,8 +4,8 @@ import pytest
 
 from streams.erasure import Entry, Ledger, keep_out, read_record
 from streams.outbox import Outgoing
+from triggers.customer import Customer
 from triggers.judgement import Gone
-from triggers.state import Customer
 
 
 def entry(why: str = "erased", at: int = 100, offset: int = 7) -> Entry:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tests.unit.harness import DAY, HOUR, NOON, World, make_book
 from triggers.book import Book
 from triggers.compiler import compile_content
+from triggers.customer import Customer
 from triggers.forgetting import forget_idle
-from triggers.state import Customer
 
 CART = {"cart_id": "cart", "subtotal": 700, "currency": "JPY"}
 ONCE = {"id": "once", "on": "cart.viewed", "once_per": "customer"}

@@ -9,8 +9,8 @@ import pytest
 
 from tests.unit.harness import DAY, HOUR, MINUTE, NOON, REASON, World, make_book
 from triggers.compiler import compile_content
+from triggers.customer import Customer
 from triggers.ids import share_below
-from triggers.state import Customer
 
 CART = {
     "id": "cart",

@@ -12,8 +12,8 @@ from streams.outbox import Outgoing, pack
 from streams.sending import LATE_MS, LateCheck, hold, is_held, take_held
 from tests.unit.harness import DAY, HOUR, MINUTE, make_book
 from triggers.catalog import Catalog
+from triggers.customer import Customer
 from triggers.durations import to_ms
-from triggers.state import Customer
 
 QUIET = {"from": "21:00", "to": "08:00", "channels": ["email"], "then": "defer"}
 BOOK = make_book(

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from tests.unit.harness import HOUR, MINUTE, NOON, REASON, World, make_book
 from triggers.book import Book
 from triggers.compiler import compile_content
+from triggers.customer import Customer
 from triggers.decisions import Offer
 from triggers.judgement import Step
 from triggers.learned import Tally
 from triggers.rates import variant_accepted, variant_counts, variant_offered
-from triggers.state import Customer
 from triggers.variants import UNIFORMS_MAX, beta
 
 STORY = {"ja": "物語", "en": "a story"}
