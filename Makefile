@@ -103,13 +103,37 @@ sbom: install ## write what the program is made of to dist/, as CycloneDX JSON
 wheel-test: install ## build the wheel, try it in a fresh environment, leave it with its SBOM in dist/
 	PYTHON="$(PYTHON)" deploy/wheel-test
 
+# The packages once more, with machine code beside the sources: `-P` keeps the checkout's away.
+COMPILED := build/compiled
+COMPILED_SUITES ?= tests/golden
+FAST := PYTHONPATH=$(CURDIR)/$(COMPILED) $(BIN)/python -P
+
+$(COMPILED)/.built: $(VENV)/.installed deploy/compile.py $(shell find streams triggers -name '*.py')
+	@command -v cc >/dev/null || { echo "a C compiler is missing; on Debian and Ubuntu: apt-get install gcc libc6-dev python3-dev" >&2; exit 1; }
+	@rm -rf $(COMPILED) build/wheel
+	@echo "compiling into $(COMPILED), two minutes or so ..."
+	@HATCH_BUILD_HOOK_ENABLE_CUSTOM=1 $(BIN)/python -m build --wheel --no-isolation --outdir build/wheel . >build/compile.log 2>&1 \
+		|| { cat build/compile.log >&2; exit 1; }
+	@$(PIP) install --no-deps --target $(COMPILED) build/wheel/*.whl
+	@touch $@
+
+.PHONY: compiled
+compiled: install ## compile what every event passes through; the wheel lies in build/wheel
+	@mkdir -p build
+	@$(MAKE) --no-print-directory $(COMPILED)/.built
+
+.PHONY: test-compiled
+test-compiled: compiled ## the golden suite over the compiled modules (COMPILED_SUITES names others)
+	@$(FAST) -c 'import sys, triggers.engine as engine; sys.exit(not engine.__file__.endswith(".so"))'
+	$(FAST) -m pytest -o pythonpath=$(COMPILED) -n $(JOBS) $(ARGS) $(COMPILED_SUITES)
+
 .PHONY: bench
-bench: install ## throughput against a real broker
-	$(BIN)/python benchmarks/throughput.py $(ARGS)
+bench: compiled ## throughput against a real broker (PURE=1: uncompiled)
+	$(if $(PURE),$(BIN)/python,$(FAST)) -m benchmarks.throughput $(ARGS)
 
 .PHONY: bench-year
-bench-year: data ## the whole year through backtest: the known bytes, and its time
-	$(BIN)/python -m benchmarks.year $(ARGS)
+bench-year: data compiled ## the whole year through backtest: the known bytes, and its time (PURE=1: uncompiled)
+	$(if $(PURE),$(BIN)/python,$(FAST)) -m benchmarks.year $(ARGS)
 
 .PHONY: data
 data: install ## what the converter of the recorded year needs (about 200 MB)

@@ -83,9 +83,10 @@ class WorkerProcess:
 
     def __init__(self, settings: Settings, folder: Path, profile: Path | None = None) -> None:
         self._log = folder / f"worker-{time.monotonic_ns()}.log"
-        command = [sys.executable, "-m", "streams.cli", "worker"]
+        # -P: what runs is what runs here, compiled or not, whatever the folder is.
+        command = [sys.executable, "-P", "-m", "streams.cli", "worker"]
         if profile is not None:
-            command[1:1] = ["-m", "cProfile", "-o", str(profile)]
+            command[2:2] = ["-m", "cProfile", "-o", str(profile)]
         with self._log.open("wb") as out:
             self._process = subprocess.Popen(
                 command,

@@ -28,7 +28,7 @@ def measure(rules: Path, files: list[Path]) -> tuple[dict[str, str], dict[str, o
     """Digests by result, the backtest's own figures, and the seconds of the whole command."""
     with tempfile.TemporaryDirectory(prefix="tsuide-year-") as name:
         out = Path(name)
-        command = [sys.executable, "-m", "streams.cli", "backtest", "--rules", str(rules)]
+        command = [sys.executable, "-P", "-m", "streams.cli", "backtest", "--rules", str(rules)]
         command += ["--out", str(out), "--json", "--events", *map(str, files)]
         started = time.perf_counter()
         answer = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)

@@ -18,12 +18,12 @@ from typing import Any
 try:
     from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 except ImportError:  # run below as a program of its own
-    BuildHookInterface = object  # type: ignore[assignment, misc]
+    BuildHookInterface = object
 
 PACKAGES = ("streams", "triggers")
 
 
-class CompileHook(BuildHookInterface):  # type: ignore[misc]
+class CompileHook(BuildHookInterface):
     """Adds compiled modules to the wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
@@ -37,7 +37,7 @@ class CompileHook(BuildHookInterface):  # type: ignore[misc]
             shutil.copytree(root / package, folder / package)
         command = [sys.executable, "-P", __file__, *self.config["modules"]]
         subprocess.run(command, check=True, cwd=folder)
-        for built in sorted(folder.rglob("*.so")):
+        for built in sorted([*folder.glob("*.so"), *folder.glob("*/*.so")]):
             build_data["force_include"][str(built)] = str(built.relative_to(folder))
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
@@ -49,7 +49,7 @@ def main(modules: list[str]) -> None:
     from setuptools import setup
 
     sources = [f"{module}.py" for module in modules]
-    extensions = mypycify(["--ignore-missing-imports", *sources], debug_level="0")
+    extensions = mypycify(["--ignore-missing-imports", *sources], opt_level="2", debug_level="0")
     setup(
         name="tsuide",
         packages=[],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,3 +99,18 @@ def test_nothing_names_where_it_was_made() -> None:
         if word in path.read_text(errors="replace")
     ]
     assert found == []
+
+
+def _compiled_modules() -> list[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    hook = project["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]
+    return [str(module) for module in hook["modules"]]
+
+
+@pytest.mark.parametrize("module", _compiled_modules())
+def test_what_is_compiled_has_no_class_whose_keywords_would_be_dropped(module: str) -> None:
+    tree = ast.parse((ROOT / f"{module}.py").read_text("utf-8"))
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    assert [each.name for each in classes if each.keywords] == []
+    bases = {ast.unparse(base) for each in classes for base in each.bases}
+    assert not bases & {"Struct", "msgspec.Struct", "BaseModel"}
