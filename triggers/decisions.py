@@ -10,7 +10,8 @@ import msgspec
 
 from triggers.durations import to_text
 from triggers.extras import perks_body
-from triggers.fields import INT_MAX, held_within
+from triggers.fields import INT_MAX
+from triggers.sizes import held_within
 
 SOURCE = "tsuide"
 DECISIONS = "decisions"

@@ -12,8 +12,8 @@ from triggers import usage
 from triggers.catalog import Catalog
 from triggers.customer import Customer
 from triggers.events import Item
-from triggers.fields import STORED_MAX, held_within
-from triggers.sizes import kept_attributes
+from triggers.fields import STORED_MAX
+from triggers.sizes import held_within, kept_attributes
 from triggers.state import (
     MAX_CART_LINES,
     MAX_CARTS,

@@ -43,15 +43,6 @@ Relation = Literal["complement", "alternative", "replenishes"]
 AttributeValue = str | int | float | bool
 
 
-def held_within(value: int, most: int = INT_MAX, least: int = 0) -> int:
-    """``value``, or the nearer of ``least`` and ``most`` where it lies beyond them.
-
-    For sums and products: each part has its limits, their sum has none, and what can be neither
-    stored nor sent would stop a partition for good.
-    """
-    return min(max(value, least), most)
-
-
 class Payload(Struct, frozen=True, gc=False):
     """The base of every `data`. Payloads are trees and never change, so no cycle can form."""
 

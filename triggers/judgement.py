@@ -10,7 +10,6 @@ from triggers.decisions import Decision, Offer, OfferItem, Trigger, Withdrawal
 from triggers.extras import message_of, perks_at, preselected, shown
 from triggers.factsused import facts_of
 from triggers.feedback import expire
-from triggers.fields import held_within
 from triggers.gates import (
     Case,
     anchor_of,
@@ -25,6 +24,7 @@ from triggers.ids import offer_id
 from triggers.learned import RULE, Fact
 from triggers.rates import variant_offered
 from triggers.selection import pick_items, price_of
+from triggers.sizes import held_within
 from triggers.state import MAX_MARKS, MAX_OFFERS, Made, Timer
 from triggers.timers import put, shed
 from triggers.variants import variant_of

@@ -1,4 +1,4 @@
-"""How much of an event's payload a customer's document keeps.
+"""How much of an event's payload a customer's document keeps, and how large a sum grows.
 
 A record may have 256 KiB, which is an order of thousands of lines. A document that keeps the events
 behind a hundred timers would have no bound worth the name, so of a payload's lists and mappings the
@@ -11,6 +11,7 @@ import msgspec
 
 from triggers.customer import Customer
 from triggers.events import EVENT_TYPES
+from triggers.fields import INT_MAX
 from triggers.state import MAX_ATTRIBUTES, MAX_PAYLOAD_ENTRIES
 
 #: A longer text of an attribute is cut.
@@ -24,6 +25,17 @@ def _is_flat(kind: Any) -> bool:
 
 #: Payloads that have neither lists nor mappings, which are most.
 _FLAT = frozenset(known.data for known in EVENT_TYPES.values() if _is_flat(known.data))
+
+
+def held_within(value: int, most: int = INT_MAX, least: int = 0) -> int:
+    """``value``, or the nearer of ``least`` and ``most`` where it lies beyond them.
+
+    For sums and products: each part has its limits, their sum has none, and what can be neither
+    stored nor sent would stop a partition for good.
+    """
+    if value < least:
+        return least
+    return min(value, most)
 
 
 def kept_payload(customer: Customer, data: Any) -> Any:
