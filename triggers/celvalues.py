@@ -27,7 +27,7 @@ def mod(left: int, right: int) -> int:
     """What integer division leaves, with the sign of the dividend."""
     if right == 0:
         raise EvalError("modulus by zero")
-    return left - right * div(left, right) if right != -1 else 0
+    return left - right * div(left, right)  # an error, as CEL has it, where the division is one
 
 
 def float_div(left: float, right: float) -> float:

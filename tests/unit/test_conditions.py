@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from triggers.book import make_book
@@ -238,6 +238,7 @@ def _bools(children: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
+@example("0 == (-9223372036854775808 % -1)")
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(st.recursive(ATOM, _bools, max_leaves=5))
 def test_closures_and_the_library_agree(source: str) -> None:
