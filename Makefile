@@ -105,7 +105,7 @@ wheel-test: install ## build the wheel, try it in a fresh environment, leave it 
 
 # The packages once more, with machine code beside the sources: `-P` keeps the checkout's away.
 COMPILED := build/compiled
-COMPILED_SUITES ?= tests/golden
+COMPILED_SUITES ?= tests/golden tests/unit/test_gates.py tests/unit/test_conditions.py
 FAST := PYTHONPATH=$(CURDIR)/$(COMPILED) $(BIN)/python -P
 
 $(COMPILED)/.built: $(VENV)/.installed deploy/compile.py $(shell find streams triggers -name '*.py')
@@ -123,16 +123,16 @@ compiled: install ## compile what every event passes through; the wheel lies in 
 	@$(MAKE) --no-print-directory $(COMPILED)/.built
 
 .PHONY: test-compiled
-test-compiled: compiled ## the golden suite over the compiled modules (COMPILED_SUITES names others)
+test-compiled: compiled ## the golden suite and some more over the compiled modules (COMPILED_SUITES)
 	@$(FAST) -c 'import sys, triggers.engine as engine; sys.exit(not engine.__file__.endswith(".so"))'
 	$(FAST) -m pytest -o pythonpath=$(COMPILED) -n $(JOBS) $(ARGS) $(COMPILED_SUITES)
 
 .PHONY: bench
-bench: compiled ## throughput against a real broker (PURE=1: uncompiled)
+bench: $(if $(PURE),install,compiled) ## throughput against a real broker (PURE=1: uncompiled)
 	$(if $(PURE),$(BIN)/python,$(FAST)) -m benchmarks.throughput $(ARGS)
 
 .PHONY: bench-year
-bench-year: data compiled ## the whole year through backtest: the known bytes, and its time (PURE=1: uncompiled)
+bench-year: data $(if $(PURE),,compiled) ## the whole year through backtest: the known bytes, and its time (PURE=1: uncompiled)
 	$(if $(PURE),$(BIN)/python,$(FAST)) -m benchmarks.year $(ARGS)
 
 .PHONY: data

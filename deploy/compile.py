@@ -31,6 +31,7 @@ class CompileHook(BuildHookInterface):
         if self.target_name != "wheel" or version == "editable":
             return
         root = Path(self.root)
+        # Kept until this process ends: the wheel is written after this.
         self._folder = tempfile.TemporaryDirectory(prefix="tsuide-compile-")
         folder = Path(self._folder.name)
         for package in PACKAGES:

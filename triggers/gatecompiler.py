@@ -90,6 +90,8 @@ def merged(own: Gate, book: Gate | None, kind: str) -> Gate:
     asks = ("value", "deployed") if kind == "up_sell" else ()
     for name in (*asks, "purpose", "ceiling"):
         if getattr(own, name) is None:
-            # A copy: each rule counts its own evaluations that had no value.
-            changes[name] = copy(getattr(book, name))
+            changes[name] = getattr(book, name)
+    if changes.get("value") is not None:
+        # A copy: each rule counts its own evaluations that had no value.
+        changes["value"] = copy(changes["value"])
     return replace(own, **changes)

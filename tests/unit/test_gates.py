@@ -400,6 +400,21 @@ def desk(**attributes: Any) -> World:
     return world
 
 
+def test_a_books_purpose_and_ceiling_bind_a_rule_that_says_nothing_of_them() -> None:
+    rule = {key: value for key, value in SMALL.items() if key != "gate"}
+    world = World(make_book(rule, gate={"purpose": True, "price_ceiling": "20%"}), at=START)
+    world.product("a", 9000, purposes=["study"])
+    for sku, price, purpose in (("lamp", 1800, "study"), ("hose", 900, "garden")):
+        world.product(sku, price, purposes=[purpose])
+    world.complement("a", "hose")
+    world.add("a", price=9000)
+    world.complement("a", "lamp", weight=0.9)
+    world.add("a", cart="k2", price=9000)
+    world.product("lamp", 1801, purposes=["study"])
+    world.add("a", cart="k3", price=9000)
+    assert reasons(world) == ["irrelevant", None, "price_ceiling"]
+
+
 @pytest.mark.parametrize(("sku", "reason"), [("lamp", None), ("hose", "irrelevant")])
 def test_an_offer_shares_the_purpose_of_what_is_bought(sku: str, reason: str | None) -> None:
     world = desk()
