@@ -20,7 +20,8 @@ from streams.subjects import subject_of
 from streams.topics import DEAD_LETTERS, DECISIONS, ERASED, EVIDENCE
 from triggers.customer import PARTS, Customer
 from triggers.events import TOPICS
-from triggers.state import Order
+from triggers.rings import Made, Offers, Order
+from triggers.state import StoredMade, StoredOrder
 
 #: Records that an export lists of one topic, when nothing else is asked for.
 RECORDS_MAX = 10_000
@@ -46,10 +47,15 @@ def document(customer: Customer) -> dict[str, Any]:
 def named(value: Any) -> Any:
     """A stored value as JSON can hold it: structs by their fields, bytes in hexadecimal."""
     if isinstance(value, Order):
-        fields = {name: named(each) for name, each in _fields(value) if name != "packed_lines"}
+        fields = _named(value, StoredOrder)
+        del fields["packed_lines"]
         return {**fields, "lines": named(value.lines)}
+    if isinstance(value, Made):
+        return _named(value, StoredMade)
+    if isinstance(value, Offers):
+        return {name: named(getattr(value, name)) for name in ("made", "last", "refused")}
     if isinstance(value, msgspec.Struct):
-        return {name: named(each) for name, each in _fields(value)}
+        return _named(value, type(value))
     if isinstance(value, dict):
         return {str(key): named(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -67,8 +73,8 @@ def _parsed(value: bytes) -> Any:
         return value.hex()
 
 
-def _fields(value: msgspec.Struct) -> list[tuple[str, Any]]:
-    return [(name, getattr(value, name)) for name in value.__struct_fields__]
+def _named(value: Any, layout: type[msgspec.Struct]) -> dict[str, Any]:
+    return {name: named(getattr(value, name)) for name in layout.__struct_fields__}
 
 
 def records_of(settings: Settings, customer_id: str, most: int = RECORDS_MAX) -> Found:

@@ -22,7 +22,8 @@ from triggers.names import Function, Variable
 from triggers.offerfacts import FACTS
 from triggers.offerfacts import FUNCTIONS as OFFER_FUNCTIONS
 from triggers.rates import plan_abandonment, plan_selections
-from triggers.state import Cart, Checkout, Contract, Line, Order, pack_lines
+from triggers.rings import Order, pack_lines
+from triggers.state import Cart, Checkout, Contract, Line
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_CART = Cart("")

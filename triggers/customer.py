@@ -5,7 +5,15 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from triggers.state import Armed, History, Meter, Now, Offers, Order
+from triggers.rings import (
+    Offers,
+    Order,
+    pack_offers,
+    pack_orders,
+    unpack_offers,
+    unpack_orders,
+)
+from triggers.state import Armed, History, Meter, Now
 
 T = TypeVar("T")
 
@@ -25,9 +33,12 @@ PARTS: dict[str, tuple[str, type]] = {
 }
 PART_LETTERS = "".join(letter for letter, _ in PARTS.values())
 _DECODE: dict[str, Any] = {
-    name: msgspec.msgpack.Decoder(kind).decode for name, (_, kind) in PARTS.items()
+    name: msgspec.msgpack.Decoder(kind).decode
+    for name, (_, kind) in PARTS.items()
+    if name not in ("offers", "orders")
 }
-_STRUCTS = frozenset({"armed", "history", "offers"})
+_DECODE |= {"offers": unpack_offers, "orders": unpack_orders}
+_STRUCTS = frozenset({"armed", "history"})
 _FRESH = {name: (list if name == "held" else kind) for name, (_, kind) in PARTS.items()}
 _FRESH |= {"orders": dict, "owned": dict, "marks": dict, "bars": dict, "usage": dict}
 _EMPTY_STRUCTS = {name: _FRESH[name]() for name in _STRUCTS}
@@ -170,6 +181,14 @@ class Customer:
                 kept = not value.gone and value != _NOBODY
             else:
                 kept = value != _EMPTY_STRUCTS[name] if name in _STRUCTS else bool(value)
-            changes.append((letter, _encode(value) if kept else b""))
+            if not kept:
+                packed = b""
+            elif name == "offers":
+                packed = pack_offers(value)
+            elif name == "orders":
+                packed = pack_orders(value)
+            else:
+                packed = _encode(value)
+            changes.append((letter, packed))
         self._changed.clear()
         return changes

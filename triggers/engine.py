@@ -30,7 +30,8 @@ from triggers.ids import offer_id
 from triggers.judgement import Gone, Occurrence, Step, answer, arbitrate, clear, occur
 from triggers.rates import paused
 from triggers.repeats import NEW, REPEATED, remember
-from triggers.state import MAX_TIMERS, Made, Timer
+from triggers.rings import Made
+from triggers.state import MAX_TIMERS, Timer
 from triggers.timers import about_of, arm, bar, cancel, same_thing, shed, take_due
 
 _CONSENTS_BACK = "consent.granted"

@@ -8,8 +8,8 @@ from triggers.factsused import facts_of, plain
 from triggers.feedback import cools_off, service_due
 from triggers.gatekeys import DOWNSELL_WAIT_MS
 from triggers.gates import Case, binds_limit, counts, once_used, quiet_hours_of
+from triggers.rings import Made
 from triggers.salesgates import basket, price_of, session_start
-from triggers.state import Made
 
 Facts = dict[str, Any]
 _MADE_MAX = 5

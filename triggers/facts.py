@@ -13,6 +13,7 @@ from triggers.catalog import Catalog
 from triggers.customer import Customer
 from triggers.events import Item
 from triggers.fields import STORED_MAX
+from triggers.rings import Order, pack_lines
 from triggers.sizes import held_within, kept_attributes
 from triggers.state import (
     MAX_CART_LINES,
@@ -32,8 +33,6 @@ from triggers.state import (
     Contract,
     History,
     Line,
-    Order,
-    pack_lines,
 )
 
 Applier = Callable[[Customer, Any, int, Catalog], None]

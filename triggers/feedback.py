@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from triggers.book import CoolOff, Rule
 from triggers.customer import Customer
-from triggers.state import MAX_REFUSED, Made
+from triggers.rings import Made
+from triggers.state import MAX_REFUSED
 
 if TYPE_CHECKING:
     from triggers.context import Context
@@ -41,7 +42,7 @@ def find(customer: Customer, offer_id: str) -> Made | None:
 
 def close(customer: Customer, made: Made, fate: str, at: int) -> None:
     """End an open offer."""
-    made.fate, made.ended_at = fate, at
+    made.end(fate, at)
     customer.touch("offers")
 
 
@@ -59,7 +60,7 @@ def _looked(step: int) -> Hearer:
         if made is None:
             note("feedback_unknown")
         elif made.seen < step:
-            made.seen = step
+            made.see(step)
             customer.touch("offers")
         return True
 
@@ -87,7 +88,7 @@ def _answered(fate: str) -> Hearer:
         elif made.answered:
             note("feedback_repeated")
             return False
-        made.answered = True
+        made.answer()
         customer.touch("offers")
         return True
 
@@ -132,7 +133,7 @@ def _say(customer: Customer, made: Made | None, reason: str | None, at: int) -> 
     refused = dict(customer.offers.refused)
     keys = [refused_key(reason, "all", "")]
     if made is not None:
-        made.why = reason
+        made.say_why(reason)
         keys.append(refused_key(reason, "rule", made.rule))
         if made.placement is not None:
             keys.append(refused_key(reason, "placement", made.placement))

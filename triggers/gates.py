@@ -13,8 +13,8 @@ from triggers.book import SALES, Limit, QuietHours, Rule
 from triggers.context import Context
 from triggers.durations import instant_of
 from triggers.feedback import cools_off, service_due
+from triggers.rings import Made
 from triggers.selection import Picked
-from triggers.state import Made
 
 
 class Case:

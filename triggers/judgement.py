@@ -23,9 +23,10 @@ from triggers.holdout import held_out
 from triggers.ids import offer_id
 from triggers.learned import RULE, Fact
 from triggers.rates import variant_offered
+from triggers.rings import Made
 from triggers.selection import pick_items, price_of
 from triggers.sizes import held_within
-from triggers.state import MAX_MARKS, MAX_OFFERS, Made, Timer
+from triggers.state import MAX_MARKS, MAX_OFFERS, Timer
 from triggers.timers import put, shed
 from triggers.variants import variant_of
 
@@ -280,10 +281,10 @@ def _record(
             at + rule.valid_for_ms,
             price,
             occurrence.trigger.event_type,
-            ghost=perks is None,
-            perks=perks or [],
-            skus=[item.sku for item in items],
-            variant=rule.variant,
+            perks is None,
+            perks or [],
+            [item.sku for item in items],
+            rule.variant,
         )
     )
     if len(offers.made) > MAX_OFFERS:

@@ -12,12 +12,12 @@ from triggers.durations import DAY_MS
 from triggers.events import EVENT_TYPES
 from triggers.feedback import CLICKED, SHOWN, find, service_due
 from triggers.names import Function, Variable
-from triggers.state import Made
+from triggers.rings import Made
 
 if TYPE_CHECKING:
     from triggers.context import Context
 
-_NO_OFFER = Made(0, "", "", "", "", None, "", 0, 0, "")
+_NO_OFFER = Made(0, "", "", "", "", None, "", 0, 0, "", False, [], [])
 _FIELDS = frozenset({"offer_id", "offer_ids"})
 
 

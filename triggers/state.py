@@ -137,12 +137,8 @@ class Now(msgspec.Struct, array_like=True, gc=False):
     downsell_at: int = 0
 
 
-class Order(msgspec.Struct, array_like=True, gc=False):
-    """A completed order; ``refunded`` is what went back, ``void`` when all of it did.
-
-    Its lines stay packed (:func:`pack_lines`): few rules look at them, and every purchase writes
-    all orders again.
-    """
+class StoredOrder(msgspec.Struct, array_like=True, gc=False):
+    """An order as it lies in the store (:class:`triggers.rings.Order`)."""
 
     order_id: str
     at: int
@@ -154,20 +150,9 @@ class Order(msgspec.Struct, array_like=True, gc=False):
     refunded: int = 0
     void: bool = False
 
-    @property
-    def lines(self) -> list[Line]:
-        """The order's lines, unpacked anew at each call."""
-        return _unpack_lines(self.packed_lines)
 
-
-class Made(msgspec.Struct, array_like=True, gc=False):
-    """An offer that was decided, as caps, cooldowns, withdrawals and feedback need it.
-
-    ``fate`` is its one final outcome (accepted, declined, complained, withdrawn, expired), ``""``
-    while it is open; ``why`` the reason of a decline; ``seen`` 1 when it was shown, 2 when it was
-    clicked; ``answered`` that rules have had their turn at the answer;
-    ``complained`` that a complaint was counted against the rule.
-    """
+class StoredMade(msgspec.Struct, array_like=True, gc=False):
+    """An offer made as it lies in the store (:class:`triggers.rings.Made`)."""
 
     at: int
     offer_id: str
@@ -179,8 +164,8 @@ class Made(msgspec.Struct, array_like=True, gc=False):
     until: int
     price: int
     event_type: str
-    ghost: bool = False  # of a customer in a holdout: it was counted, never sent
-    perks: list[tuple[str, int]] = []  # each with its end in ms
+    ghost: bool = False
+    perks: list[tuple[str, int]] = []
     skus: list[str] = []
     fate: str = ""
     why: str = ""
@@ -190,17 +175,11 @@ class Made(msgspec.Struct, array_like=True, gc=False):
     complained: bool = False
     variant: str = ""
 
-    @property
-    def open(self) -> bool:
-        """Whether the offer has no outcome yet."""
-        return not self.fate and not self.ghost
 
+class StoredOffers(msgspec.Struct, array_like=True, gc=False):
+    """The offers part as it lies in the store (:class:`triggers.rings.Offers`)."""
 
-class Offers(msgspec.Struct, array_like=True, gc=False):
-    """Offers made (oldest first), the instant of each cooling rule's last one, and when the
-    customer last refused what for which reason (:func:`triggers.feedback.refused_key`)."""
-
-    made: list[Made] = []
+    made: list[StoredMade] = []
     last: dict[str, int] = {}
     refused: dict[str, int] = {}
 
@@ -237,11 +216,4 @@ class Meter(msgspec.Struct, array_like=True, gc=False):
     days: bytes = b""
 
 
-_encode = msgspec.msgpack.Encoder().encode
 _to_json = msgspec.json.Encoder().encode
-_unpack_lines = msgspec.msgpack.Decoder(list[Line]).decode
-
-
-def pack_lines(lines: list[Line]) -> bytes:
-    """Lines as an :class:`Order` keeps them."""
-    return _encode(lines)

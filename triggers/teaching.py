@@ -80,9 +80,7 @@ def _plan(add: tuple[int, int]) -> Teacher:
 def _complaint(customer: "Customer", data: Any, at: int, catalog: "Catalog") -> list[Fact]:
     for made in customer.offers.made:
         if made.offer_id == data.offer_id and not made.ghost and not made.complained:
-            made.complained = (
-                True  # whatever else becomes of the offer, and however often they say it
-            )
+            made.complain()  # however often they say it
             customer.touch("offers")
             return [Fact(RULE, made.rule, at, (0, 1))]
     return []

@@ -12,7 +12,8 @@ from tests.unit.harness import DAY, HOUR, MINUTE, NOON, REASON, SECOND, World, m
 from triggers.book import Book
 from triggers.compiler import compile_content
 from triggers.decisions import Withdrawal
-from triggers.state import MAX_OFFERS, Made
+from triggers.rings import Made
+from triggers.state import MAX_OFFERS
 
 CART = {"id": "cart", "on": "cart.item_added", "pick": {"sku": "pro"}, "valid_for": "2d"}
 TRIAL = {
