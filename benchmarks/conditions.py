@@ -15,7 +15,8 @@ from triggers.context import FUNCTIONS, VARIABLES, Context, event_variables
 from triggers.customer import Customer
 from triggers.fields import Item
 from triggers.payloads import CartItemAdded
-from triggers.state import Cart, History, Line
+from triggers.present import Cart
+from triggers.state import History, Line
 
 SOURCES = (
     "event.item.unit_price >= 400",

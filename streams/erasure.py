@@ -25,7 +25,7 @@ from streams.subjects import whose
 from streams.topics import ERASED, EVIDENCE
 from triggers.customer import Customer
 from triggers.judgement import Gone
-from triggers.state import Now
+from triggers.present import Now
 
 log = structlog.get_logger(__name__)
 
@@ -152,7 +152,7 @@ class Ledger:
             return customer
         if unknown:
             if entry.gone:
-                customer.now = Now(at=entry.at, gone=entry.why)
+                customer.now = Now(entry.at, entry.why)
                 customer.put_now()
         elif customer.now.at < entry.at:
             # The store was set back to before that; the timers' entry is still to be removed.

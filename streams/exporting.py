@@ -20,12 +20,32 @@ from streams.subjects import subject_of
 from streams.topics import DEAD_LETTERS, DECISIONS, ERASED, EVIDENCE
 from triggers.customer import PARTS, Customer
 from triggers.events import TOPICS
+from triggers.present import Cart, Checkout, Contract, Now, Timer
 from triggers.rings import Made, Offers, Order
-from triggers.state import StoredMade, StoredOrder
+from triggers.state import (
+    StoredCart,
+    StoredCheckout,
+    StoredContract,
+    StoredMade,
+    StoredNow,
+    StoredOffers,
+    StoredOrder,
+    StoredTimer,
+)
 
 #: Records that an export lists of one topic, when nothing else is asked for.
 RECORDS_MAX = 10_000
 _OFFERS = "offers."
+#: The fields of what a document holds as plain objects.
+_LAYOUTS: dict[type, type[msgspec.Struct]] = {
+    Cart: StoredCart,
+    Checkout: StoredCheckout,
+    Contract: StoredContract,
+    Made: StoredMade,
+    Now: StoredNow,
+    Offers: StoredOffers,
+    Timer: StoredTimer,
+}
 
 #: Whether a record is about the customer.
 About = Callable[[Any], bool]
@@ -50,12 +70,9 @@ def named(value: Any) -> Any:
         fields = _named(value, StoredOrder)
         del fields["packed_lines"]
         return {**fields, "lines": named(value.lines)}
-    if isinstance(value, Made):
-        return _named(value, StoredMade)
-    if isinstance(value, Offers):
-        return {name: named(getattr(value, name)) for name in ("made", "last", "refused")}
-    if isinstance(value, msgspec.Struct):
-        return _named(value, type(value))
+    layout = type(value) if isinstance(value, msgspec.Struct) else _LAYOUTS.get(type(value))
+    if layout is not None:
+        return _named(value, layout)
     if isinstance(value, dict):
         return {str(key): named(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

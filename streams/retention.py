@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-import msgspec
-
 from streams.poison import Records
 from streams.store.keys import BUCKETS
 from streams.work import Work
 from streams.world import World
 from triggers.customer import PARTS, Customer
 from triggers.forgetting import MARGIN_MS, forget_idle, is_idle
-from triggers.state import Now
+from triggers.present import unpack_now
 
 #: Customers of one look, about, and the time between two looks.
 PAGE = 200
@@ -27,7 +25,6 @@ _FIELDS = PAGE * len(PARTS)
 
 _LETTER, _ = PARTS["now"]
 _OFFERS, _ = PARTS["offers"]
-_decode = msgspec.msgpack.Decoder(Now).decode
 
 
 class Sweeper:
@@ -74,7 +71,7 @@ class Sweeper:
         )
         if not self._cursor:
             self._bucket = (self._bucket + 1) % BUCKETS
-        idle = {raw_id: packed for raw_id, packed in page if is_idle(_decode(packed), at, book)}
+        idle = {raw_id: packed for raw_id, packed in page if is_idle(unpack_now(packed), at, book)}
         # Looked at aside: those who stay must not push others out of memory.
         offers = await store.load(self._number, idle, _OFFERS)
         work = Work(book)

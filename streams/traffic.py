@@ -10,8 +10,8 @@ largest customer's share is measured by a summary of fixed size (Misra and Gries
 customer with more than one in ``COUNTERS`` of a window's events is in it.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Final
 
 import structlog
 
@@ -19,7 +19,7 @@ from triggers.judgement import Step
 
 log = structlog.get_logger(__name__)
 
-_HOUR_MS = 3_600_000
+_HOUR_MS: Final = 3_600_000
 #: By how much an event is late, longest first, as its metric names it.
 LATE_MS = (("7d", 168 * _HOUR_MS), ("1d", 24 * _HOUR_MS), ("1h", _HOUR_MS))
 #: Counters of the summary.
@@ -68,16 +68,15 @@ class Traffic:
         self._events = 0
 
 
-def count_late(
-    decoded: Sequence[tuple[Any, str, Any]], places: Sequence[int], at: int, out: Step
-) -> None:
-    """Count the events of one customer that come late; ``at`` is the customer's last instant."""
-    for place in places:
-        event, _, record = decoded[place]
-        stamp = record.timestamp
-        if stamp > at:
-            at = stamp
-        hour_ago = at - _HOUR_MS
-        if stamp <= hour_ago or event.time_ms <= hour_ago:
-            behind = at - min(event.time_ms, stamp)
-            out.note("late_" + next(name for name, ms in LATE_MS if behind >= ms))
+def lateness(at: int, stamp: int, time_ms: int) -> str:
+    """The note on an event that is late; ``""`` below an hour, which is most.
+
+    ``at`` is the customer's last instant, ``stamp`` the record's timestamp, both in ms.
+    """
+    behind = at - (min(time_ms, stamp))
+    if behind < _HOUR_MS:
+        return ""
+    for name, ms in LATE_MS:
+        if behind >= ms:
+            return f"late_{name}"
+    return ""

@@ -17,11 +17,12 @@ from streams.replay import CONFLICT
 from streams.results import in_order, outgoing
 from streams.subjects import whose
 from streams.topics import DEAD_LETTERS
-from streams.traffic import count_late
+from streams.traffic import lateness
 from triggers.book import Book
 from triggers.catalog import Catalog
 from triggers.customer import Customer
 from triggers.engine import step
+from triggers.event import Event
 from triggers.events import CUSTOMER
 from triggers.judgement import Gone, Step
 
@@ -133,7 +134,7 @@ class Work:
 
 
 def step_by_customer(
-    decoded: list[tuple[Any, str, Any]],
+    decoded: list[tuple[Event, str, Any]],
     work: Work,
     customers: Mapping[str, Customer],
     catalog: Catalog,
@@ -162,15 +163,20 @@ def step_by_customer(
     for subject, places in by_customer.items():
         customer = work.changed[subject] = customers[subject]
         begun = len(decisions), len(offers)
-        count_late(decoded, places, customer.now.at, out)
+        latest = customer.now.at
         for place in places:
             event, topic, record = decoded[place]
+            stamp: int = record.timestamp
+            latest = max(latest, stamp)
+            late = lateness(latest, stamp, event.time_ms)
+            if late:
+                out.note(late)
             if customer.now.gone and is_replayed(record.headers):
                 out.note("erased_dropped")  # a consent from before the erasure brings nobody back
                 continue
-            step(customer, event, record.timestamp, book, catalog, crc32(record.value), out)
+            step(customer, event, stamp, book, catalog, crc32(record.value), out)
             if topic == CUSTOMER and event.type in WORDS and not out.conflict:
-                work.said.append(Said(event, record.timestamp, record.offset))
+                work.said.append(Said(event, stamp, record.offset))
             if out.conflict:
                 work.refuse(topic, record, "id_conflict", CONFLICT)
             if out.gone:

@@ -21,9 +21,10 @@ from triggers.events import EVENT_TYPES, EventType, Item
 from triggers.names import Function, Variable
 from triggers.offerfacts import FACTS
 from triggers.offerfacts import FUNCTIONS as OFFER_FUNCTIONS
+from triggers.present import Cart, Checkout, Contract
 from triggers.rates import plan_abandonment, plan_selections
 from triggers.rings import Order, pack_lines
-from triggers.state import Cart, Checkout, Contract, Line
+from triggers.state import Line
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_CART = Cart("")

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from triggers.present import Now, pack_now, unpack_now
 from triggers.rings import (
     Offers,
     Order,
@@ -13,7 +14,7 @@ from triggers.rings import (
     unpack_offers,
     unpack_orders,
 )
-from triggers.state import Armed, History, Meter, Now
+from triggers.state import Armed, History, Meter
 
 T = TypeVar("T")
 
@@ -35,14 +36,14 @@ PART_LETTERS = "".join(letter for letter, _ in PARTS.values())
 _DECODE: dict[str, Any] = {
     name: msgspec.msgpack.Decoder(kind).decode
     for name, (_, kind) in PARTS.items()
-    if name not in ("offers", "orders")
+    if name not in ("now", "offers", "orders")
 }
-_DECODE |= {"offers": unpack_offers, "orders": unpack_orders}
+_DECODE |= {"now": unpack_now, "offers": unpack_offers, "orders": unpack_orders}
+_ENCODE: dict[str, Any] = {"now": pack_now, "offers": pack_offers, "orders": pack_orders}
 _STRUCTS = frozenset({"armed", "history"})
 _FRESH = {name: (list if name == "held" else kind) for name, (_, kind) in PARTS.items()}
 _FRESH |= {"orders": dict, "owned": dict, "marks": dict, "bars": dict, "usage": dict}
 _EMPTY_STRUCTS = {name: _FRESH[name]() for name in _STRUCTS}
-_NOBODY = Now()
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -161,7 +162,7 @@ class Customer:
         for name in PARTS:
             if name != "now":
                 self.replace(name, _FRESH[name]())
-        self.now = Now(at=at_ms, gone=gone)
+        self.now = Now(at_ms, gone)
         self.put_now()
         self._changed.add("now")
 
@@ -178,17 +179,9 @@ class Customer:
             if name == "armed":
                 value.pack()
             if name == "now":
-                kept = not value.gone and value != _NOBODY
+                kept = not self.now.gone and not self.now.empty
             else:
                 kept = value != _EMPTY_STRUCTS[name] if name in _STRUCTS else bool(value)
-            if not kept:
-                packed = b""
-            elif name == "offers":
-                packed = pack_offers(value)
-            elif name == "orders":
-                packed = pack_orders(value)
-            else:
-                packed = _encode(value)
-            changes.append((letter, packed))
+            changes.append((letter, _ENCODE.get(name, _encode)(value) if kept else b""))
         self._changed.clear()
         return changes

@@ -28,10 +28,11 @@ from triggers.forgetting import forget_idle
 from triggers.gatekeys import SESSION_MS
 from triggers.ids import offer_id
 from triggers.judgement import Gone, Occurrence, Step, answer, arbitrate, clear, occur
+from triggers.present import Timer
 from triggers.rates import paused
 from triggers.repeats import NEW, REPEATED, remember
 from triggers.rings import Made
-from triggers.state import MAX_TIMERS, Timer
+from triggers.state import MAX_TIMERS
 from triggers.timers import about_of, arm, bar, cancel, same_thing, shed, take_due
 
 _CONSENTS_BACK = "consent.granted"

@@ -24,6 +24,7 @@ from triggers.catalogpayloads import (
     RelationSet,
     StockSet,
 )
+from triggers.event import Event
 from triggers.fields import (
     ID_BYTES_MAX,
     INT_MAX,
@@ -142,17 +143,6 @@ class EventType(NamedTuple):
     data: type[Struct]
     #: The field of `data` that says which thing it is about, or `CUSTOMER` (`SUBJECT` in catalog).
     about: str
-
-
-class Event(Struct, frozen=True, gc=False):
-    """An event of a customer that came through the door. `subject` is the customer's id."""
-
-    id: str
-    source: str
-    type: str
-    subject: str
-    time_ms: int
-    data: Struct
 
 
 class CatalogEvent(Struct, frozen=True, gc=False):

@@ -21,9 +21,9 @@ from triggers.factsused import facts_of
 from triggers.gates import first_gate, once_used
 from triggers.holdout import held_out
 from triggers.judgement import Occurrence, occur
+from triggers.present import Timer
 from triggers.rates import paused
 from triggers.selection import price_of
-from triggers.state import Timer
 from triggers.timers import about_of, armed_by, barred, due_of
 
 

@@ -13,6 +13,7 @@ from triggers.catalog import Catalog
 from triggers.customer import Customer
 from triggers.events import Item
 from triggers.fields import STORED_MAX
+from triggers.present import Cart, Checkout, Contract
 from triggers.rings import Order, pack_lines
 from triggers.sizes import held_within, kept_attributes
 from triggers.state import (
@@ -28,9 +29,6 @@ from triggers.state import (
     MAX_PROBLEMS,
     MAX_TICKETS,
     MAX_VIEWS,
-    Cart,
-    Checkout,
-    Contract,
     History,
     Line,
 )

@@ -13,8 +13,8 @@ from triggers.customer import Customer
 from triggers.durations import DAY_MS, parse_duration
 from triggers.gatekeys import DOWNSELL_WAIT_MS
 from triggers.kindchecks import Add
+from triggers.present import Now
 from triggers.rules import BookModel
-from triggers.state import Now
 
 #: How late an event may come and still find what a store has kept for it.
 MARGIN_MS = 7 * DAY_MS

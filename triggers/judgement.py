@@ -22,11 +22,12 @@ from triggers.gates import (
 from triggers.holdout import held_out
 from triggers.ids import offer_id
 from triggers.learned import RULE, Fact
+from triggers.present import Timer
 from triggers.rates import variant_offered
 from triggers.rings import Made
 from triggers.selection import pick_items, price_of
 from triggers.sizes import held_within
-from triggers.state import MAX_MARKS, MAX_OFFERS, Timer
+from triggers.state import MAX_MARKS, MAX_OFFERS
 from triggers.timers import put, shed
 from triggers.variants import variant_of
 

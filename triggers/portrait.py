@@ -9,8 +9,9 @@ from triggers.context import VARIABLES, Context
 from triggers.customer import Customer
 from triggers.durations import to_text
 from triggers.factsused import LIST_MAX, plain
+from triggers.present import Timer
 from triggers.rings import Made
-from triggers.state import Line, Timer
+from triggers.state import Line
 
 _OFFERS_MAX, _ORDERS_MAX = 10, 5
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from triggers.book import SALES
 from triggers.context import Context
 from triggers.gatekeys import DOWNSELL_WAIT_MS, SESSION_MS
+from triggers.present import Now
 from triggers.rings import Made
 from triggers.selection import price_of as one_price
-from triggers.state import Now
 
 if TYPE_CHECKING:
     from triggers.gates import Case

@@ -60,8 +60,8 @@ class Line(msgspec.Struct, array_like=True, gc=False):
     category: str = ""
 
 
-class Cart(msgspec.Struct, array_like=True, gc=False):
-    """A cart as its last event left it. ``lines`` is replaced, never changed in place."""
+class StoredCart(msgspec.Struct, array_like=True, gc=False):
+    """A cart as it lies in the store (:class:`triggers.present.Cart`)."""
 
     cart_id: str
     subtotal: int = 0
@@ -70,8 +70,8 @@ class Cart(msgspec.Struct, array_like=True, gc=False):
     lines: dict[str, Line] = {}
 
 
-class Checkout(msgspec.Struct, array_like=True, gc=False):
-    """A checkout and the cart it belongs to."""
+class StoredCheckout(msgspec.Struct, array_like=True, gc=False):
+    """A checkout as it lies in the store (:class:`triggers.present.Checkout`)."""
 
     checkout_id: str
     cart_id: str
@@ -79,12 +79,8 @@ class Checkout(msgspec.Struct, array_like=True, gc=False):
     currency: str = ""
 
 
-class Timer(msgspec.Struct, array_like=True, gc=False):
-    """A pending timer: its rule, what it is about, when it is due and what armed it last.
-
-    ``origin_ms`` is when it was first due (lateness is measured from there); ``deferred`` marks
-    a decision that quiet hours put off.
-    """
+class StoredTimer(msgspec.Struct, array_like=True, gc=False):
+    """A pending timer as it lies in the store (:class:`triggers.present.Timer`)."""
 
     rule: str
     about: str
@@ -96,16 +92,16 @@ class Timer(msgspec.Struct, array_like=True, gc=False):
     deferred: bool = False
 
 
-class Contract(msgspec.Struct, array_like=True, gc=False):
-    """A running contract."""
+class StoredContract(msgspec.Struct, array_like=True, gc=False):
+    """A running contract as it lies in the store (:class:`triggers.present.Contract`)."""
 
     contract_id: str
     plan: str
     renews_at: str
 
 
-class Now(msgspec.Struct, array_like=True, gc=False):
-    """What nearly every decision needs. Times are decision times in ms, 0 when never."""
+class StoredNow(msgspec.Struct, array_like=True, gc=False):
+    """What nearly every decision needs, as it lies in the store (:class:`triggers.present.Now`)."""
 
     at: int = 0
     seen_at: int = 0
@@ -114,10 +110,10 @@ class Now(msgspec.Struct, array_like=True, gc=False):
     locale: str = ""
     attributes: dict[str, Any] = {}
     consents: dict[str, bool] = {}
-    carts: list[Cart] = []
-    checkouts: list[Checkout] = []
-    timers: list[Timer] = []
-    contracts: list[Contract] = []
+    carts: list[StoredCart] = []
+    checkouts: list[StoredCheckout] = []
+    timers: list[StoredTimer] = []
+    contracts: list[StoredContract] = []
     tickets: list[str] = []
     csat: float = 0.0
     deployed: list[str] = []

@@ -16,8 +16,9 @@ from triggers.customtypes import NOTHING
 from triggers.durations import instant_of
 from triggers.events import CUSTOMER, EVENT_TYPES, Event, EventType
 from triggers.gates import once_used
+from triggers.present import Timer
 from triggers.sizes import kept_payload
-from triggers.state import MAX_BARS, MAX_TIMERS, Timer
+from triggers.state import MAX_BARS, MAX_TIMERS
 
 _CHECKOUT = "checkout_id"
 _CART = "cart_id"

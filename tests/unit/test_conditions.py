@@ -16,7 +16,8 @@ from triggers.customer import Customer
 from triggers.errors import EvalError
 from triggers.fields import Item
 from triggers.payloads import CartItemAdded
-from triggers.state import Cart, Line
+from triggers.present import Cart
+from triggers.state import Line
 
 EXAMPLES = int(os.environ.get("TSUIDE_TEST_EXAMPLES", "300"))
 EXPRESSIONS = Expressions({**VARIABLES, **event_variables(["cart.item_added"])}, FUNCTIONS)

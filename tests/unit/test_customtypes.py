@@ -105,7 +105,7 @@ def test_the_door_lets_declared_events_in_on_their_topic_only() -> None:
     place = Places(4).of(b"c1")
     door = Door(4, custom)
     event = door.decode("usage", place, b"c1", good, None, NOON, NOON)
-    assert event.data.course == "Go"  # type: ignore[attr-defined]
+    assert event.data.course == "Go"
     with pytest.raises(Refused, match="unknown_type"):
         door.decode("cart", place, b"c1", good, None, NOON, NOON)
     with pytest.raises(Refused, match="unknown_type"):
