@@ -20,11 +20,13 @@ def outgoing(out: Step) -> list[Outgoing]:
     records = []
     for offer in out.offers:
         topic, customer, event_id, value = offer.record()
-        record = Outgoing(topic, customer.encode(), value, event_id)
+        key = customer.encode()
         if isinstance(offer, Offer):
-            record.at, record.until = offer.at, offer.valid_until
-            record.due = offer.trigger.due_ms or offer.at
-            record.skip_after_ms = offer.skip_after_ms
+            at = offer.at
+            due, late = offer.trigger.due_ms or at, offer.skip_after_ms
+            record = Outgoing(topic, key, value, event_id, None, at, offer.valid_until, due, late)
+        else:
+            record = Outgoing(topic, key, value, event_id)
         records.append(record)
     for decision in out.decisions:
         topic, customer, event_id, value = decision.record()

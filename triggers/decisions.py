@@ -1,84 +1,112 @@
-"""What the engine answers: decisions, offers and withdrawals, and their bodies on the wire.
+"""What the engine answers: decisions, offers and withdrawals.
 
 Each is a CloudEvents 1.0 event in structured JSON whose ``source`` is ``tsuide``; field by field
-they are described in ``docs/contract.md``.
+they are described in ``docs/contract.md``. The structs of ``triggers/wire.py`` are their bodies.
 """
 
-from typing import Any
-
-import msgspec
+from typing import Any, Final
 
 from triggers.durations import to_text
 from triggers.extras import perks_body
 from triggers.fields import INT_MAX
 from triggers.sizes import held_within
+from triggers.wire import (
+    ByEvent,
+    ByTimer,
+    DecisionData,
+    Envelope,
+    OfferData,
+    OfferItem,
+    WithdrawalData,
+    to_json,
+)
 
-SOURCE = "tsuide"
-DECISIONS = "decisions"
+__all__ = ["DECISIONS", "SOURCE", "Decision", "Offer", "OfferItem", "Trigger", "Withdrawal"]
+
+SOURCE: Final = "tsuide"
+DECISIONS: Final = "decisions"
 
 
-class _ByEvent(msgspec.Struct, gc=False):
-    event: str
-    event_id: str
-    event_source: str
-
-
-class _ByTimer(msgspec.Struct, gc=False):
-    timer: str
-    due: str
-    armed_by: str
-    armed_by_source: str
-
-
-class Trigger(msgspec.Struct, gc=False):
+class Trigger:
     """What a decision answers: an event, or a due timer (``due_ms`` set) and what armed it."""
 
-    event_type: str
-    event_id: str
-    source: str
-    rule: str = ""
-    due_ms: int | None = None
+    __slots__ = ("_body", "due_ms", "event_id", "event_type", "rule", "source")
 
-    def body(self) -> _ByEvent | _ByTimer:
+    def __init__(
+        self,
+        event_type: str,
+        event_id: str,
+        source: str,
+        rule: str = "",
+        due_ms: int | None = None,
+    ) -> None:
+        self.event_type = event_type
+        self.event_id = event_id
+        self.source = source
+        self.rule = rule
+        self.due_ms = due_ms
+        self._body: ByEvent | ByTimer | None = None  # one for an offer and all decisions
+
+    def body(self) -> ByEvent | ByTimer:
         """The ``trigger`` object of the wire."""
-        if self.due_ms is None:
-            return _ByEvent(self.event_type, self.event_id, self.source)
-        return _ByTimer(self.rule, to_text(self.due_ms), self.event_id, self.source)
+        body = self._body
+        if body is None:
+            due_ms = self.due_ms
+            if due_ms is None:
+                body = ByEvent(self.event_type, self.event_id, self.source)
+            else:
+                body = ByTimer(self.rule, to_text(due_ms), self.event_id, self.source)
+            self._body = body
+        return body
 
 
-class _DecisionData(msgspec.Struct, omit_defaults=True, gc=False):
-    """``data`` of ``decision.made``; what has a default is left out where it has no value."""
-
-    rule: str
-    rule_book: str
-    kind: str
-    trigger: _ByEvent | _ByTimer
-    outcome: str
-    reason: str | None
-    offer_id: str
-    priority: int
-    catalog_version: int
-    until: str | None = None
-    would_have: dict[str, Any] | None = None
-
-
-class Decision(msgspec.Struct, gc=False):
+class Decision:
     """One answer: first decisions (offered, suppressed, deferred, held_out, outranked) and later
     notes (withdrawn, expired). ``reason`` is a gate's code, an event type or ``rule_removed``."""
 
-    at: int
-    customer: str
-    rule: str
-    rule_book: str
-    kind: str
-    trigger: Trigger
-    outcome: str
-    reason: str | None
-    offer_id: str
-    priority: int
-    catalog_version: int
-    until: int | None = None
-    would_have: dict[str, Any] | None = None  # what the holdout kept back
+    __slots__ = (
+        "at",
+        "catalog_version",
+        "customer",
+        "kind",
+        "offer_id",
+        "outcome",
+        "priority",
+        "reason",
+        "rule",
+        "rule_book",
+        "trigger",
+        "until",
+        "would_have",
+    )
+
+    def __init__(
+        self,
+        at: int,
+        customer: str,
+        rule: str,
+        rule_book: str,
+        kind: str,
+        trigger: Trigger,
+        outcome: str,
+        reason: str | None,
+        offer_id: str,
+        priority: int,
+        catalog_version: int,
+    ) -> None:
+        self.at = at
+        self.customer = customer
+        self.rule = rule
+        self.rule_book = rule_book
+        self.kind = kind
+        self.trigger = trigger
+        self.outcome = outcome
+        self.reason = reason
+        self.offer_id = offer_id
+        self.priority = priority
+        self.catalog_version = catalog_version
+        self.until: int | None = None
+        self.would_have: dict[str, Any] | None = None  # what the holdout kept back
 
     @property
     def id(self) -> str:
@@ -87,7 +115,12 @@ class Decision(msgspec.Struct, gc=False):
 
     def encode(self) -> bytes:
         """The ``decision.made`` event as JSON bytes."""
-        data = _DecisionData(
+        return self.record()[3]
+
+    def record(self) -> tuple[str, str, str, bytes]:
+        """Topic, customer id, event id and value."""
+        until = self.until
+        data = DecisionData(
             self.rule,
             self.rule_book,
             self.kind,
@@ -97,79 +130,91 @@ class Decision(msgspec.Struct, gc=False):
             self.offer_id,
             self.priority,
             self.catalog_version,
-            None if self.until is None else to_text(self.until),
+            None if until is None else to_text(until),
             self.would_have,
         )
-        return _event(self.id, "decision.made", self.at, self.customer, data)
-
-    def record(self) -> tuple[str, str, str, bytes]:
-        """Topic, customer id, event id and value."""
-        return DECISIONS, self.customer, self.id, self.encode()
-
-
-class OfferItem(msgspec.Struct, gc=False):
-    """One line of an offer, prices in minor units."""
-
-    sku: str
-    quantity: int
-    list_price: int
-    offer_price: int
-    currency: str
-
-
-class _OfferData(msgspec.Struct, omit_defaults=True, gc=False):
-    """``data`` of ``offer.made``; what has a default is left out where it has no value."""
-
-    offer_id: str
-    kind: str
-    rule: str
-    rule_book: str
-    trigger: _ByEvent | _ByTimer
-    channel: str
-    placement: str | None
-    correlation_id: str
-    items: list[OfferItem]
-    saving: int
-    valid_from: str
-    valid_until: str
-    variant: str | None
-    reason: dict[str, str]
-    evidence: list[dict[str, Any]]
-    message: dict[str, Any]
-    perks: list[dict[str, str]]
-    default_selection: str | None = None
-    terms: dict[str, Any] | None = None
+        number = self.id
+        value = _event(number, "decision.made", self.at, self.customer, data)
+        return DECISIONS, self.customer, number, value
 
 
 def _saving(items: list[OfferItem]) -> int:
     """What the lines cost less than by list, in minor units."""
-    saving = sum(item.quantity * (item.list_price - item.offer_price) for item in items)
+    saving = 0
+    for item in items:
+        saving += item.quantity * (item.list_price - item.offer_price)
     return held_within(saving, least=-INT_MAX)
 
 
-class Offer(msgspec.Struct, gc=False):
-    """An offer as ``offer.made`` carries it. Times in ms."""
+class Offer:
+    """An offer as ``offer.made`` carries it. Times in ms; each of ``perks`` with its end."""
 
-    at: int
-    customer: str
-    offer_id: str
-    kind: str
-    rule: str
-    rule_book: str
-    trigger: Trigger
-    channel: str
-    placement: str | None
-    about: str
-    items: list[OfferItem]
-    valid_until: int
-    reason: dict[str, str]
-    evidence: list[dict[str, Any]]
-    skip_after_ms: int | None = None
-    message: dict[str, Any] = {}
-    terms: dict[str, Any] | None = None
-    perks: list[tuple[str, int]] = []  # each with its end in ms
-    default_selection: str | None = None
-    variant: str = ""
+    __slots__ = (
+        "about",
+        "at",
+        "channel",
+        "customer",
+        "default_selection",
+        "evidence",
+        "items",
+        "kind",
+        "message",
+        "offer_id",
+        "perks",
+        "placement",
+        "reason",
+        "rule",
+        "rule_book",
+        "skip_after_ms",
+        "terms",
+        "trigger",
+        "valid_until",
+        "variant",
+    )
+
+    def __init__(
+        self,
+        at: int,
+        customer: str,
+        offer_id: str,
+        kind: str,
+        rule: str,
+        rule_book: str,
+        trigger: Trigger,
+        channel: str,
+        placement: str | None,
+        about: str,
+        items: list[OfferItem],
+        valid_until: int,
+        reason: dict[str, str],
+        evidence: list[dict[str, Any]],
+        skip_after_ms: int | None,
+        message: dict[str, Any],
+        terms: dict[str, Any] | None,
+        perks: list[tuple[str, int]],
+        default_selection: str | None,
+        variant: str,
+    ) -> None:
+        self.at = at
+        self.customer = customer
+        self.offer_id = offer_id
+        self.kind = kind
+        self.rule = rule
+        self.rule_book = rule_book
+        self.trigger = trigger
+        self.channel = channel
+        self.placement = placement
+        self.about = about
+        self.items = items
+        self.valid_until = valid_until
+        self.reason = reason
+        self.evidence = evidence
+        self.skip_after_ms = skip_after_ms
+        self.message = message
+        self.terms = terms
+        self.perks = perks
+        self.default_selection = default_selection
+        self.variant = variant
 
     @property
     def id(self) -> str:
@@ -178,7 +223,11 @@ class Offer(msgspec.Struct, gc=False):
 
     def encode(self) -> bytes:
         """The ``offer.made`` event as JSON bytes."""
-        data = _OfferData(
+        return self.record()[3]
+
+    def record(self) -> tuple[str, str, str, bytes]:
+        """Topic, customer id, event id and value."""
+        data = OfferData(
             self.offer_id,
             self.kind,
             self.rule,
@@ -199,23 +248,32 @@ class Offer(msgspec.Struct, gc=False):
             self.default_selection,
             self.terms,
         )
-        return _event(self.offer_id, "offer.made", self.at, self.customer, data)
-
-    def record(self) -> tuple[str, str, str, bytes]:
-        """Topic, customer id, event id and value."""
-        return f"offers.{self.channel}", self.customer, self.offer_id, self.encode()
+        value = _event(self.offer_id, "offer.made", self.at, self.customer, data)
+        return f"offers.{self.channel}", self.customer, self.offer_id, value
 
 
-class Withdrawal(msgspec.Struct, gc=False):
+class Withdrawal:
     """An offer taken back because of an event of type ``reason``."""
 
-    at: int
-    customer: str
-    offer_id: str
-    rule: str
-    channel: str
-    about: str
-    reason: str
+    __slots__ = ("about", "at", "channel", "customer", "offer_id", "reason", "rule")
+
+    def __init__(
+        self,
+        at: int,
+        customer: str,
+        offer_id: str,
+        rule: str,
+        channel: str,
+        about: str,
+        reason: str,
+    ) -> None:
+        self.at = at
+        self.customer = customer
+        self.offer_id = offer_id
+        self.rule = rule
+        self.channel = channel
+        self.about = about
+        self.reason = reason
 
     @property
     def id(self) -> str:
@@ -224,31 +282,15 @@ class Withdrawal(msgspec.Struct, gc=False):
 
     def encode(self) -> bytes:
         """The ``offer.withdrawn`` event as JSON bytes."""
-        data = {
-            "offer_id": self.offer_id,
-            "rule": self.rule,
-            "correlation_id": self.about,
-            "reason": self.reason,
-        }
-        return _event(self.id, "offer.withdrawn", self.at, self.customer, data)
+        return self.record()[3]
 
     def record(self) -> tuple[str, str, str, bytes]:
         """Topic, customer id, event id and value."""
-        return f"offers.{self.channel}", self.customer, self.id, self.encode()
-
-
-class _Event(msgspec.Struct, gc=False):
-    specversion: str
-    id: str
-    source: str
-    type: str
-    time: str
-    subject: str
-    data: Any
-
-
-_encode = msgspec.json.Encoder().encode
+        number = self.id
+        data = WithdrawalData(self.offer_id, self.rule, self.about, self.reason)
+        value = _event(number, "offer.withdrawn", self.at, self.customer, data)
+        return f"offers.{self.channel}", self.customer, number, value
 
 
 def _event(event_id: str, kind: str, at: int, subject: str, data: Any) -> bytes:
-    return _encode(_Event("1.0", event_id, SOURCE, kind, to_text(at), subject, data))
+    return to_json(Envelope("1.0", event_id, SOURCE, kind, to_text(at), subject, data))

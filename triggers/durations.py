@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from triggers.errors import DurationError
@@ -16,9 +17,9 @@ _SPAN = re.compile(r"([1-9][0-9]{0,5})(s|m|h|d)")
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-DAY_MS = 86_400_000
+DAY_MS: Final = 86_400_000
 #: A hundred years: further away the calendar ends.
-SPAN_MS_MAX = 36_500 * DAY_MS
+SPAN_MS_MAX: Final = 36_500 * DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +91,24 @@ def _day_text(day: int) -> str:
 
 
 # An instant is written for every record that leaves: pieces from tables need no formatting.
-_MINUTE_TEXTS = tuple(f"T{hour:02d}:{minute:02d}:" for hour in range(24) for minute in range(60))
-_SECOND_TEXTS = tuple(f"{second:02d}." for second in range(60))
-_MILLISECOND_TEXTS = tuple(f"{ms:03d}Z" for ms in range(1000))
+_MINUTE_TEXTS: Final = tuple(
+    f"T{hour:02d}:{minute:02d}:" for hour in range(24) for minute in range(60)
+)
+_SECOND_TEXTS: Final = tuple(f"{second:02d}." for second in range(60))
+_MILLISECOND_TEXTS: Final = tuple(f"{ms:03d}Z" for ms in range(1000))
 
 
 def to_text(at_ms: int) -> str:
     """An instant as RFC 3339 in UTC with milliseconds: ``2026-01-31T09:00:00.000Z``."""
-    day, rest = divmod(at_ms, DAY_MS)
-    minute, rest = divmod(rest, 60_000)
-    second, ms = divmod(rest, 1000)
-    time_of_day = _MINUTE_TEXTS[minute] + _SECOND_TEXTS[second] + _MILLISECOND_TEXTS[ms]
-    return _day_text(day) + time_of_day
+    # No divmod: compiled, it is a call that makes a tuple, where these are a few instructions.
+    day = at_ms // DAY_MS
+    rest = at_ms - day * DAY_MS
+    minute = rest // 60_000
+    rest -= minute * 60_000
+    second = rest // 1000
+    ms = rest - second * 1000
+    date, time = _day_text(day), _MINUTE_TEXTS[minute]
+    return f"{date}{time}{_SECOND_TEXTS[second]}{_MILLISECOND_TEXTS[ms]}"
 
 
 def instant_of(value: object) -> int | None:

@@ -221,6 +221,7 @@ def _withdraw(
 def _judge(event: Event, ctx: Context, before: Before, out: Step) -> None:
     """Let the immediate rules answer the event."""
     passed: list[Occurrence] = []
+    trigger: Trigger | None = None  # one for all decisions, made when the first rule asks
     false = 0
     for rule, field in ctx.book.immediate[event.type]:
         # As _holds() says, written out: this runs for every rule of every event.
@@ -231,7 +232,8 @@ def _judge(event: Event, ctx: Context, before: Before, out: Step) -> None:
         else:
             if rule.pause is not None and _rests(rule, ctx, out):
                 continue
-            trigger = Trigger(event.type, event.id, event.source)
+            if trigger is None:
+                trigger = Trigger(event.type, event.id, event.source)
             about = about_of(field, event.data, ctx.customer)
             occurrence = occur(rule, ctx, before, trigger, about, ctx.at)
             if clear(occurrence, ctx, out):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -160,11 +161,12 @@ def put(catalog: Catalog, kind: str, sku: str, data: dict[str, Any]) -> None:
     catalog.apply(kind, sku, msgspec.convert(data, EVENT_TYPES[kind].data))
 
 
-class Outcome(NamedTuple):
-    """What a run left: by customer the decisions and the offers' bytes, and the documents."""
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left: by customer the decisions, what leaves the engine, and the documents."""
 
-    decisions: dict[str, list[Decision]]
-    offers: dict[str, list[bytes]]
+    decisions: dict[str, list[Decision]] = field(compare=False)  # their bytes are
+    records: dict[str, list[tuple[str, str, str, bytes]]]
     documents: dict[str, dict[str, bytes]]
 
 
@@ -190,7 +192,10 @@ def run(book: Book, log: list[Event], cuts: Iterable[int] = (), resent: bool = F
             stored[person] = {k: v for k, v in stored[person].items() if v}
     return Outcome(
         {person: step.decisions for person, step in out.items()},
-        {person: [offer.encode() for offer in step.offers] for person, step in out.items()},
+        {
+            person: [made.record() for made in (*step.offers, *step.decisions)]
+            for person, step in out.items()
+        },
         stored,
     )
 
@@ -212,7 +217,7 @@ def test_batches_and_restarts_and_events_sent_again_change_nothing(
     assert run(book, log, cuts) == whole
     assert run(book, log, range(len(log))) == whole
     again = run(book, log, cuts, resent=True)
-    assert (again.decisions, again.offers) == (whole.decisions, whole.offers)
+    assert again.records == whole.records
 
 
 @given(BOOKS, MOMENTS)
@@ -324,12 +329,12 @@ def test_a_cancelled_timer_never_fires(book: Book, moments: list[Moment]) -> Non
             if due is None or not rule.unless or each.outcome not in FINAL | {"deferred"}:
                 continue
             armed = by_id[each.trigger.event_id]
-            field = rule.about_field(armed.type)
-            about = getattr(armed.data, field)
+            name = rule.about_field(armed.type)
+            about = getattr(armed.data, name)
             assert not [
                 event
                 for event in bought
                 if log.index(event) > log.index(armed)
                 and event.time_ms < due
-                and getattr(event.data, field) == about
+                and getattr(event.data, name) == about
             ]
