@@ -100,7 +100,8 @@ class Catalog:
 
     def product(self, sku: str) -> Product | None:
         """The product of a sku, or None when unknown or removed."""
-        return None if sku in self._removed else self._products.get(sku)
+        removed = self._removed  # mostly empty, which is seen without a look at the sku
+        return None if removed and sku in removed else self._products.get(sku)
 
     def removed(self, sku: str) -> bool:
         """Whether ``catalog.removed`` took the sku out of sale."""

@@ -108,6 +108,11 @@ def _mutated(draw: st.DrawFn) -> tuple[str, bytes]:
     return topic, value
 
 
+def _told(event: Event | None) -> bytes:
+    """As bytes, in which 1, 1.0 and true differ."""
+    return msgspec.json.encode(None if event is None else event.fields())
+
+
 @given(_mutated())
 @settings(max_examples=1500, deadline=None)
 def test_the_hot_path_takes_nothing_that_the_second_look_refuses(
@@ -120,7 +125,7 @@ def test_the_hot_path_takes_nothing_that_the_second_look_refuses(
         slow = _SLOW.event(topic, value, None)
     # The hot path may leave a good event to the second look, never the other way round.
     assert fast is None or fast == slow
-    assert fast is None or msgspec.json.encode(fast) == msgspec.json.encode(slow)
+    assert fast is None or _told(fast) == _told(slow)
 
 
 @pytest.mark.parametrize("kind", sorted(EVENT_TYPES))
