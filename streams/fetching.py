@@ -17,7 +17,7 @@ from mode import Service
 
 from streams.clock import steady_ms
 from streams.merge import FetchState
-from streams.unpacking import bound_unpacking
+from streams.unpacking import as_read, bound_unpacking
 
 __all__ = ["Assigned", "ConsumerThread", "NameTakenError", "RebalanceListener", "Round"]
 
@@ -30,20 +30,12 @@ PARTITION_FETCH_BYTES_MAX = 512 * 1024
 T = TypeVar("T")
 
 
-def _as_read(tp: TopicPartition, record: Any) -> Any:
-    return record
-
-
 def _hand_over_as_read(fetcher: Any) -> None:
-    """Spare the copy of each record into a `ConsumerRecord`, which takes as long as reading it.
-
-    What the batch's own reader gives has offset, timestamp, key, value and headers; the topic
-    partition is the key under which the records are handed over.
-    """
+    """Spare the copy of each record into a `ConsumerRecord`."""
     for fetched in fetcher._records.values():
         unread = getattr(fetched, "_partition_records", None)  # an error has none
         if unread is not None:
-            unread._consumer_record = _as_read
+            unread._consumer_record = as_read
 
 
 class NameTakenError(RuntimeError):

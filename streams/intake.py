@@ -7,6 +7,7 @@ is the only writer of its customers.
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import structlog
@@ -31,6 +32,7 @@ log = structlog.get_logger(__name__)
 #: How long a release waits for what is in the air; what is not acknowledged by then is sent again
 #: by the next owner, who knows it by its id.
 RELEASE_S_MAX = 5.0
+_TIMESTAMP = attrgetter("timestamp")
 
 Crash = Callable[[BaseException], Awaitable[None]]
 #: ``streams.readback.read_back``, or what stands for it where there is no Kafka.
@@ -99,7 +101,7 @@ class Intake:
             if partition is not None and fetched:
                 partition.add(self._topics[tp.topic], fetched, received_ms)
                 stamps = fetched if clock.follows_log else fetched[-1:]
-                clock.observe(max(record.timestamp for record in stamps))
+                clock.observe(max(map(_TIMESTAMP, stamps)))
         sent = (state.sent_ms for state in states.values())
         self.heard_ms = max(sent, default=self.heard_ms)
         for tp, state in states.items():

@@ -8,6 +8,7 @@ land, and live decisions would then differ from a replay's.
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import repeat
 from typing import NamedTuple, Protocol
 
 
@@ -161,7 +162,11 @@ class Merge:
             if received_ms >= known_ms:
                 break
             place, end = queue.place, len(records)
-            while place < end and len(taken) < most and records[place].timestamp < limit:
+            stop = min(end, place + most - len(taken))
+            if limit >= _FOREVER:  # no other topic has records: nothing to compare with
+                taken.extend(zip(repeat(topic), records[place:stop], strict=False))
+                place = stop
+            while place < stop and records[place].timestamp < limit:
                 taken.append((topic, records[place]))
                 place += 1
             queue.place = place

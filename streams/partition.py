@@ -94,7 +94,7 @@ class Partition:
 
     def add(self, topic: str, records: list[Any], received_ms: int) -> None:
         """Take fetched records of one topic."""
-        size = sum(len(record.value or b"") for record in records)
+        size = sum([len(record.value or b"") for record in records])  # sooner than a generator
         self._merge.add(topic, records, received_ms, size)
         self._wake.set()
 
