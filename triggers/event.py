@@ -30,9 +30,6 @@ class Event:
             return NotImplemented
         return self.fields() == other.fields()
 
-    def __hash__(self) -> int:
-        return hash((self.source, self.id))
-
     def __repr__(self) -> str:
         return f"Event{self.fields()!r}"
 
