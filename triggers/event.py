@@ -30,6 +30,9 @@ class Event:
             return NotImplemented
         return self.fields() == other.fields()
 
+    def __hash__(self) -> int:
+        return self.time_ms  # equal events happened at one time
+
     def __repr__(self) -> str:
         return f"Event{self.fields()!r}"
 
