@@ -10,7 +10,7 @@ class DocumentCache(dict[str, Customer]):
     """Customers by id. Those that came in longest ago go first; the store has them all.
 
     A document's size is that of its packed parts when it was read, or of those last written, when
-    they are more; used ones take about five times as much in Python's objects.
+    they are more; used ones take four to six times as much in objects.
     """
 
     def __init__(self) -> None:

@@ -134,7 +134,7 @@ class Settings(BaseSettings):
         128 * 1024 * 1024,
         ge=0,
         le=1 << 40,
-        description="most bytes of them, packed; in use they take about five times as much",
+        description="most bytes of them, packed; in use they take four to six times as much",
     )
     failpoint: str = Field(
         "", max_length=128, description="for tests: `NAME:kill@N`, see `streams/failpoints.py`"

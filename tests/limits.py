@@ -12,6 +12,7 @@ from typing import Final
 from streams import (
     activations,
     fetching,
+    inflate,
     learning,
     lograte,
     offersieve,
@@ -21,7 +22,6 @@ from streams import (
     retention,
     topics,
     traffic,
-    unpacking,
 )
 from streams.clockguard import JUMP_MS_MAX
 from streams.deadletters import VALUE_KEPT_BYTES
@@ -214,7 +214,7 @@ LIMITS: Final = (
     Limit(
         "a fetched batch, unpacked",
         "a bomb",
-        f"{unpacking.UNPACKED_BYTES_MAX // _MIB} MiB",
+        f"{inflate.UNPACKED_BYTES_MAX // _MIB} MiB",
         "one refused record in its place",
         ("dead_letters",),
         ("test_s20_a_bomb_becomes_one_refused_record_and_the_next_batch_is_read",),

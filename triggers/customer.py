@@ -33,18 +33,22 @@ PARTS: dict[str, tuple[str, type]] = {
     "held": ("l", list[tuple[int, bytes]]),
 }
 PART_LETTERS = "".join(letter for letter, _ in PARTS.values())
-_DECODE: dict[str, Any] = {
-    name: msgspec.msgpack.Decoder(kind).decode
-    for name, (_, kind) in PARTS.items()
-    if name not in ("now", "offers", "orders")
+#: How parts of plain classes are unpacked and packed; the others are what msgpack makes of them.
+_PLAIN: dict[str, tuple[Any, Any]] = {
+    "now": (unpack_now, pack_now),
+    "offers": (unpack_offers, pack_offers),
+    "orders": (unpack_orders, pack_orders),
 }
-_DECODE |= {"now": unpack_now, "offers": unpack_offers, "orders": unpack_orders}
-_ENCODE: dict[str, Any] = {"now": pack_now, "offers": pack_offers, "orders": pack_orders}
+_encode = msgspec.msgpack.Encoder().encode
+_DECODE: dict[str, Any] = {
+    name: _PLAIN[name][0] if name in _PLAIN else msgspec.msgpack.Decoder(kind).decode
+    for name, (_, kind) in PARTS.items()
+}
+_ENCODE: dict[str, Any] = {name: _PLAIN[name][1] if name in _PLAIN else _encode for name in PARTS}
 _STRUCTS = frozenset({"armed", "history"})
 _FRESH = {name: (list if name == "held" else kind) for name, (_, kind) in PARTS.items()}
 _FRESH |= {"orders": dict, "owned": dict, "marks": dict, "bars": dict, "usage": dict}
 _EMPTY_STRUCTS = {name: _FRESH[name]() for name in _STRUCTS}
-_encode = msgspec.msgpack.Encoder().encode
 
 
 class Customer:
@@ -182,6 +186,6 @@ class Customer:
                 kept = not self.now.gone and not self.now.empty
             else:
                 kept = value != _EMPTY_STRUCTS[name] if name in _STRUCTS else bool(value)
-            changes.append((letter, _ENCODE.get(name, _encode)(value) if kept else b""))
+            changes.append((letter, _ENCODE[name](value) if kept else b""))
         self._changed.clear()
         return changes

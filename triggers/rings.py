@@ -242,21 +242,8 @@ class Offers:
 
 def unpack_orders(packed: bytes) -> dict[str, Order]:
     """The orders of a document by their ids, oldest first."""
-    return {key: _order(stored) for key, stored in _decode_orders(packed).items()}
-
-
-def _order(stored: StoredOrder) -> Order:
-    return Order(
-        stored.order_id,
-        stored.at,
-        stored.total,
-        stored.coupon_total,
-        stored.cart_id,
-        stored.margin_micro,
-        stored.packed_lines,
-        stored.refunded,
-        stored.void,
-    )
+    stored = _decode_orders(packed)
+    return {key: Order(*msgspec.structs.astuple(each)) for key, each in stored.items()}
 
 
 def pack_orders(orders: dict[str, Order]) -> bytes:

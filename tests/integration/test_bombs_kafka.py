@@ -13,8 +13,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from streams.embedded import EmbeddedStore
+from streams.inflate import UNPACKED_BYTES_MAX
 from streams.murmur2 import partition_of
-from streams.unpacking import UNPACKED_BYTES_MAX
 from tests.integration.audit import audit_pipeline
 from tests.integration.pipeline import PARTITIONS, Pipeline, Worker, now_ms
 from tests.kafka_server import KafkaServer

@@ -22,15 +22,10 @@ from hypothesis import strategies as st
 from kafka.record import default_records as tools_reader
 
 from streams.codec import Door
+from streams.inflate import DECODERS, UNPACKED_BYTES_MAX, TooLargeError
 from streams.readback import record_id
 from streams.refusals import Unreadable
-from streams.unpacking import (
-    BATCH_FAULTS,
-    DECODERS,
-    UNPACKED_BYTES_MAX,
-    TooLargeError,
-    bound_unpacking,
-)
+from streams.unpacking import BATCH_FAULTS, bound_unpacking
 from triggers.errors import Refused
 
 CODECS = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
