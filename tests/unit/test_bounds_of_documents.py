@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import Counter
 
@@ -51,17 +52,26 @@ def flood(world: World, events: int, begin: int = 0) -> None:
             world.send("problem.reported", tag=f"t{number:07}")
 
 
+def flood_s(world: World, events: int, begin: int) -> float:
+    """Processor seconds of :func:`flood`, without the collector: it goes over all that the other
+    tests of the process hold, whoever's events it falls on."""
+    gc.collect()
+    gc.disable()
+    try:
+        began = time.process_time()
+        flood(world, events, begin)
+        return time.process_time() - began
+    finally:
+        gc.enable()
+
+
 def test_s27_one_customers_events_leave_a_document_of_bounded_size_and_equal_speed() -> None:
     world = World(ANSWERING)
     flood(world, 8_000)
     early_bytes = size(world)
-    began = time.process_time()
-    flood(world, 8_000, begin=8_000)
-    first_s = time.process_time() - began
+    first_s = flood_s(world, 8_000, begin=8_000)
     flood(world, 8_000, begin=16_000)
-    began = time.process_time()
-    flood(world, 8_000, begin=24_000)
-    last_s = time.process_time() - began
+    last_s = flood_s(world, 8_000, begin=24_000)
     assert abs(size(world) - early_bytes) < early_bytes / 50
     assert last_s < 1.7 * first_s + 0.2
     flood(world, 800, begin=32_000)
