@@ -15,7 +15,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode import Service
 
-from streams.clock import steady_ms
+from streams.clock import steady
+from streams.fetchpace import FetchPace
 from streams.merge import FetchState
 from streams.unpacking import as_read, bound_unpacking
 
@@ -24,7 +25,6 @@ __all__ = ["Assigned", "ConsumerThread", "NameTakenError", "RebalanceListener", 
 ROUND_MS_MAX = 50
 ROUND_RECORDS_MAX = 20_000
 FETCH_WAIT_MS = 50
-EMPTY_FETCH_MS_MIN = 20
 PARTITION_FETCH_BYTES_MAX = 512 * 1024
 
 T = TypeVar("T")
@@ -50,14 +50,15 @@ class Assigned(NamedTuple):
 
 
 class Round(NamedTuple):
-    """What one look at the fetcher gave, and the assignment under which it was drained."""
+    """What one look at the fetcher gave, the assignment under which it was drained, and when."""
 
     assigned: Assigned | None
     records: dict[TP, list[ConsumerRecord]]
     states: dict[TP, FetchState]
+    received_ms: float
 
 
-NOTHING = Round(None, {}, {})
+NOTHING = Round(None, {}, {}, 0.0)
 
 
 class RebalanceListener(driver.ConsumerRebalanceListener):
@@ -81,11 +82,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     joined: bool = False
     _gate: Assigned | None = None
     _opened_s: float = 0.0
-    _sent_ms: dict[TopicPartition, int]
+    _sent_ms: dict[TopicPartition, float]
+    _pace: FetchPace
+    _news: bool = False  # a look found nothing more, which no round has told yet
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._sent_ms = {}
+        self._pace = FetchPace()
 
     async def on_start(self) -> None:
         """Start the consumer and note from now on when each fetch request is sent."""
@@ -167,7 +171,17 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         answer = fetcher._proc_fetch_request
 
         async def timed(assignment: Any, node_id: int, request: Any) -> Any:
-            sent_ms, sent_s = steady_ms(), time.monotonic()
+            turn = self._pace.next(node_id, time.monotonic())
+            if turn.look:
+                request._max_wait_ms = 0
+            if turn.rest_s:
+                # When aiokafka closes, or we lose a partition, it cancels this and expects an
+                # answer: an exception would end the thread, and a stop would wait for it.
+                try:
+                    await asyncio.sleep(turn.rest_s)
+                except asyncio.CancelledError:
+                    return False
+            sent_ms, sent_s = steady(), time.monotonic()
             asked = [TopicPartition(t, some[0]) for t, parts in request.topics for some in parts]
             for tp in asked:
                 assignment.state_value(tp).timestamp = None
@@ -178,12 +192,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                     if assignment.state_value(tp).timestamp is not None:
                         self._sent_ms[tp] = sent_ms
             if not has_records:
-                # A broker that does not wait for records, or answers with an error at once,
-                # would otherwise be asked again at once, a whole core long.
-                # When aiokafka closes, it cancels this and expects an answer, not an exception:
-                # one would end the thread, and the worker's stop would wait its whole time for it.
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.sleep(sent_s + EMPTY_FETCH_MS_MIN / 1000 - time.monotonic())
+                self._pace.found_nothing()
+                if turn.look:
+                    self._news = True
+                    for waiter in fetcher._fetch_waiters:
+                        fetcher._notify(waiter)
             return has_records
 
         fetcher._proc_fetch_request = timed
@@ -218,8 +231,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         subscriptions = fetcher._subscriptions
         # Time outside of this context counts as idle: aiokafka leaves the group after too much.
         with subscriptions.fetch_context():
-            if not fetcher._records:
+            if not (fetcher._records or self._news):
                 await self._wait_for_records(fetcher)
+            self._news = False
             gate = self._gate
             if gate is None or subscriptions.reassignment_in_progress:
                 await asyncio.sleep(ROUND_MS_MAX / 1000)
@@ -230,12 +244,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             # From the look at the gate to the end nothing gives up the loop (with timeout=0 and
             # no reassignment this await does not suspend), so no revocation can come between.
             records: dict[TP, list[ConsumerRecord]] = {}
+            # Before they are taken: no fetch that is sent for want of them is older than this.
+            received_ms = steady()
             # What we may not read is held back and shown as blocked; the others go on.
             with contextlib.suppress(TopicAuthorizationFailedError):
                 records = await fetcher.fetched_records(
                     None, timeout=0, max_records=ROUND_RECORDS_MAX
                 )
-            return Round(gate, records, self._states(assignment, gate))
+            if records:
+                self._pace.handed_over(sum(map(len, records.values())))
+            return Round(gate, records, self._states(assignment, gate), received_ms)
 
     async def _wait_for_records(self, fetcher: Any) -> None:
         waiter = fetcher._create_fetch_waiter()

@@ -70,7 +70,7 @@ class Intake:
         self._topics = {world.settings.prefix + topic: topic for topic in TOPICS}
         self._turns = asyncio.Lock()  # of partitions that go carefully
         self._partitions: dict[int, Partition] = {}
-        self.heard_ms = 0  # when the last fetch was sent that was answered, steady time
+        self.heard_ms = 0.0  # when the last fetch was sent that was answered, steady time
         self._tasks: dict[int, list[asyncio.Task[None]]] = {}
         self._leaving: dict[int, asyncio.Task[None]] = {}
 
@@ -92,10 +92,11 @@ class Intake:
             for topic in partition.full_topics()
         }
 
-    def deliver(self, records: dict[Any, list[Any]], states: dict[Any, FetchState]) -> None:
+    def deliver(
+        self, records: dict[Any, list[Any]], states: dict[Any, FetchState], received_ms: float
+    ) -> None:
         """Take one fetch round."""
         clock = self._world.clock
-        received_ms = clock.wall_ms()
         for tp, fetched in records.items():
             partition = self._partitions.get(tp.partition)
             if partition is not None and fetched:

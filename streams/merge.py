@@ -26,12 +26,12 @@ class FetchState(NamedTuple):
     """What the last successful fetch answer of a topic partition told.
 
     ``position`` is the next offset to read, records already handed over included;
-    ``stable_end`` the last stable offset; ``sent_ms`` when the request was sent (machine clock).
+    ``stable_end`` the last stable offset; ``sent_ms`` when the request was sent (steady time).
     """
 
     position: int
     stable_end: int
-    sent_ms: int
+    sent_ms: float
 
 
 #: Beyond every timestamp that a record can have, which has 64 bits and comes from anybody.
@@ -46,7 +46,7 @@ class _Queue:
     def __init__(self, topic: str, rank: int) -> None:
         self.topic = topic
         self.rank = rank
-        self.chunks: deque[tuple[int, Sequence[Raw], int]] = deque()
+        self.chunks: deque[tuple[float, Sequence[Raw], int]] = deque()
         self.place = 0  # of the next record in the first chunk
         self.size = 0
         self.bytes = 0  # of whole chunks: one that is begun counts until it is finished
@@ -55,7 +55,7 @@ class _Queue:
     def head(self) -> Raw:
         return self.chunks[0][1][self.place]
 
-    def caught_up_ms(self) -> int:
+    def caught_up_ms(self) -> float:
         """When the fetch was sent whose answer found nothing more; 0 when not caught up."""
         state = self.state
         if state is None or state.position < state.stable_end:
@@ -76,7 +76,7 @@ class Merge:
         self._room_bytes = 0
 
     def add(
-        self, topic: str, records: Sequence[Raw], received_ms: int, size_bytes: int = 0
+        self, topic: str, records: Sequence[Raw], received_ms: float, size_bytes: int = 0
     ) -> None:
         """Append fetched records of one topic, in offset order; ``size_bytes`` is their size."""
         if records:
@@ -152,7 +152,7 @@ class Merge:
         return taken
 
     def _run(
-        self, queue: _Queue, limit: int, known_ms: int, most: int, taken: list[tuple[str, Raw]]
+        self, queue: _Queue, limit: int, known_ms: float, most: int, taken: list[tuple[str, Raw]]
     ) -> bool:
         """Take the records of one topic below ``limit``; whether any could be taken."""
         before = len(taken)
@@ -181,7 +181,7 @@ class Merge:
         queue.size -= len(taken) - before
         return len(taken) > before
 
-    def caught_up_ms(self) -> int:
+    def caught_up_ms(self) -> float:
         """When the last fetch was sent after which nothing is left to read; 0 before."""
         if self.size:
             return 0
@@ -198,7 +198,7 @@ class Merge:
             if queue.size:
                 horizon = min(horizon, queue.head().timestamp - 1)
                 continue
-            sent_ms = queue.caught_up_ms()
+            sent_ms = int(queue.caught_up_ms())
             horizon = min(horizon, clock_at_ms(sent_ms - margin_ms) if sent_ms else 0)
         return horizon
 

@@ -92,8 +92,8 @@ class Partition:
 
     # -- intake ----------------------------------------------------------------------------
 
-    def add(self, topic: str, records: list[Any], received_ms: int) -> None:
-        """Take fetched records of one topic."""
+    def add(self, topic: str, records: list[Any], received_ms: float) -> None:
+        """Take fetched records of one topic, which were there at ``received_ms``, steady time."""
         size = sum([len(record.value or b"") for record in records])  # sooner than a generator
         self._merge.add(topic, records, received_ms, size)
         self._wake.set()

@@ -57,7 +57,7 @@ class Desk:
         ends = {tp: self._given[tp.topic, tp.partition] for tp in PLACES}
         for given in (records, {}):
             now = self.bench.clock.wall_ms()
-            self.intake.deliver(given, {tp: FetchState(n, n, now) for tp, n in ends.items()})
+            self.intake.deliver(given, {tp: FetchState(n, n, now) for tp, n in ends.items()}, now)
 
     def all_applied(self) -> bool:
         log = self.bench.log.records

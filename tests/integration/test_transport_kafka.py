@@ -310,8 +310,10 @@ class Listener(BookIntake):
     def paused(self) -> set[TP]:
         return self.full
 
-    def deliver(self, records: dict[TP, list[Any]], states: dict[TP, FetchState]) -> None:
-        super().deliver(records, states)
+    def deliver(
+        self, records: dict[TP, list[Any]], states: dict[TP, FetchState], received_ms: float
+    ) -> None:
+        super().deliver(records, states, received_ms)
         assert not self.full & records.keys()
         self.states = states
         self.calls.append(time.monotonic())

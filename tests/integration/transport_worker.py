@@ -65,7 +65,9 @@ class BookIntake:
     def paused(self) -> set[TP]:
         return set()
 
-    def deliver(self, records: dict[TP, list[Any]], states: dict[TP, FetchState]) -> None:
+    def deliver(
+        self, records: dict[TP, list[Any]], states: dict[TP, FetchState], received_ms: float
+    ) -> None:
         if records and self.fault == "deliver":
             raise RuntimeError("the intake fell over")
         if not records:

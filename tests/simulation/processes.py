@@ -200,7 +200,7 @@ class Worker(Owner):
                 self._positions[place] += len(got)
                 records[TP(*place)] = list(got)
                 states[TP(*place)] = state
-            intake.deliver(records, states)
+            intake.deliver(records, states, self.clock.wall_ms())
 
     # -- ends ------------------------------------------------------------------------------
 

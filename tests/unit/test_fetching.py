@@ -1,0 +1,115 @@
+"""What the consumer thread asks of brokers, and when: over a fetcher that answers as told."""
+
+import asyncio
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.structs import TopicPartition
+
+from streams.fetching import FETCH_WAIT_MS, ConsumerThread
+from streams.fetchpace import FEW_RECORDS, TURN_MS, FetchPace, Turn
+
+TP = TopicPartition("cart", 0)
+
+
+class Fetcher:
+    """Notes each request's wait and answers whether it brought records."""
+
+    def __init__(self, brings: Sequence[bool]) -> None:
+        self._fetch_waiters: set[asyncio.Future[None]] = set()
+        self.waits: list[int] = []
+        self._brings = iter(brings)
+        self.state = SimpleNamespace(timestamp=None)
+        self.assignment = SimpleNamespace(active=True, state_value=lambda _: self.state)
+
+    def _notify(self, waiter: "asyncio.Future[None]") -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    async def _proc_fetch_request(self, assignment: Any, node: int, request: Any) -> bool:
+        self.waits.append(request._max_wait_ms)
+        self.state.timestamp = 1
+        return next(self._brings)
+
+
+def thread_over(fetcher: Fetcher) -> ConsumerThread:
+    thread = ConsumerThread.__new__(ConsumerThread)
+    thread._sent_ms, thread._pace = {}, FetchPace()
+    thread._note_send_times(fetcher)
+    return thread
+
+
+async def ask(fetcher: Fetcher, node: int = 1) -> bool:
+    request = FetchRequest(FETCH_WAIT_MS, 1, 1, 0, [("cart", [(0, 0, 1)])])
+    return await fetcher._proc_fetch_request(fetcher.assignment, node, cast(Any, request))
+
+
+def test_what_was_handed_over_is_followed_by_a_fetch_that_does_not_wait() -> None:
+    async def run() -> None:
+        fetcher = Fetcher([True] * 3)
+        thread = thread_over(fetcher)
+        await ask(fetcher)
+        thread._pace.handed_over(FEW_RECORDS)
+        await ask(fetcher)
+        await ask(fetcher)
+        assert fetcher.waits == [FETCH_WAIT_MS, 0, FETCH_WAIT_MS]
+
+    asyncio.run(run())
+
+
+def test_a_look_that_finds_nothing_is_told_at_once() -> None:
+    async def run() -> None:
+        fetcher = Fetcher([False])
+        thread = thread_over(fetcher)
+        thread._pace.handed_over(1)
+        waiter = asyncio.get_running_loop().create_future()
+        fetcher._fetch_waiters.add(waiter)
+        await ask(fetcher)
+        assert waiter.done()
+        assert thread._news
+        assert thread._sent_ms.keys() == {TP}
+
+    asyncio.run(run())
+
+
+def test_a_fetch_that_waits_for_its_turn_ends_with_an_answer_when_it_is_called_off() -> None:
+    async def run() -> None:
+        fetcher = Fetcher([False] * 2)
+        thread_over(fetcher)
+        await ask(fetcher)
+        waiting = asyncio.create_task(ask(fetcher))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        assert await waiting is False
+        assert len(fetcher.waits) == 1
+
+    asyncio.run(run())
+
+
+def test_each_broker_is_looked_at_once_between_two_of_its_turns() -> None:
+    pace, turn_s = FetchPace(), TURN_MS / 1000
+    assert [pace.next(node, 0.0) for node in (1, 2)] == [Turn(False, 0.0)] * 2
+    pace.handed_over(1)
+    assert [pace.next(node, 0.0) for node in (1, 2)] == [Turn(True, 0.0)] * 2
+    # The look brought records, too: they are looked after in the broker's turn.
+    pace.handed_over(1)
+    assert pace.next(1, 0.0) == Turn(True, turn_s)
+    # That fetch was sent at the turn; from then on a look is free again.
+    pace.handed_over(1)
+    assert pace.next(1, turn_s) == Turn(True, 0.0)
+    assert pace.next(1, turn_s) == Turn(False, turn_s)
+
+
+def test_a_broker_that_has_much_never_rests_and_one_that_had_nothing_for_long_neither() -> None:
+    pace = FetchPace()
+    pace.next(1, 0.0)
+    pace.handed_over(FEW_RECORDS)
+    pace.next(1, 0.0)
+    pace.handed_over(FEW_RECORDS)
+    assert pace.next(1, 0.0) == Turn(True, 0.0)
+    pace.found_nothing()
+    assert pace.next(1, 0.05) == Turn(False, 0.0)
+    assert pace.next(1, 0.05).rest_s == pytest.approx(TURN_MS / 1000)
