@@ -74,7 +74,7 @@ def main() -> int:
         print(json.dumps(figures), flush=True)
         same = options.skip_verify or verify(settings, files, options.events)
         if not options.skip_peers:
-            figures["peers"] = {"stock faust": measure_stock_faust(settings, sent)}
+            figures["peers"] = measure_stock_faust(settings, sent)
         if not options.skip_latency:
             figures["latency_ms"] = measure_latency(kafka.address, store.url, files, folder)
     _show(figures)
