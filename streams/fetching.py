@@ -171,17 +171,17 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         answer = fetcher._proc_fetch_request
 
         async def timed(assignment: Any, node_id: int, request: Any) -> Any:
-            turn = self._pace.next(node_id, time.monotonic())
-            if turn.look:
-                request._max_wait_ms = 0
-            if turn.rest_s:
+            if rest_s := self._pace.rest_s(node_id, time.monotonic()):
                 # When aiokafka closes, or we lose a partition, it cancels this and expects an
                 # answer: an exception would end the thread, and a stop would wait for it.
                 try:
-                    await asyncio.sleep(turn.rest_s)
+                    await asyncio.sleep(rest_s)
                 except asyncio.CancelledError:
                     return False
             sent_ms, sent_s = steady(), time.monotonic()
+            look = self._pace.ask(node_id, sent_s)
+            if look:
+                request._max_wait_ms = 0
             asked = [TopicPartition(t, some[0]) for t, parts in request.topics for some in parts]
             for tp in asked:
                 assignment.state_value(tp).timestamp = None
@@ -193,7 +193,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                         self._sent_ms[tp] = sent_ms
             if not has_records:
                 self._pace.found_nothing()
-                if turn.look:
+                if look:
                     self._news = True
                     for waiter in fetcher._fetch_waiters:
                         fetcher._notify(waiter)

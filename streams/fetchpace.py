@@ -12,7 +12,7 @@ once, would be asked a whole core long.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -20,15 +20,6 @@ import msgspec
 TURN_MS: Final = 20
 #: A round of fewer records is little.
 FEW_RECORDS: Final = 500
-
-
-class Turn(NamedTuple):
-    """How the next fetch is to be sent."""
-
-    look: bool
-    """Records were handed over since this broker was asked: it is not to wait for more."""
-    rest_s: float
-    """How long to wait before it is sent, seconds."""
 
 
 class _Asked(msgspec.Struct, gc=False):
@@ -56,15 +47,25 @@ class FetchPace:
         """Note a fetch that brought no records."""
         self._few = True
 
-    def next(self, broker: int, now_s: float) -> Turn:
-        """Note that a broker is about to be asked, by a clock that never goes back."""
-        asked = self._brokers.setdefault(broker, _Asked())
+    def rest_s(self, broker: int, now_s: float) -> float:
+        """How long to wait before a broker is asked; ``now_s`` by a clock that never goes back."""
+        asked = self._of(broker)
+        if not self._few or self._may_look(asked):
+            return 0.0
+        return max(0.0, asked.turn_s + TURN_MS / 1000 - now_s)
+
+    def ask(self, broker: int, now_s: float) -> bool:
+        """Note that a broker is asked now; whether it must not wait with its answer."""
+        asked = self._of(broker)
         look = asked.rounds < self._rounds
+        asked.looked = self._may_look(asked)
+        if not asked.looked:
+            asked.turn_s = now_s
         asked.rounds = self._rounds
-        if look and not asked.looked:
-            asked.looked = True
-            return Turn(True, 0.0)
-        rest_s = max(0.0, asked.turn_s + TURN_MS / 1000 - now_s) if self._few else 0.0
-        asked.turn_s = now_s + rest_s
-        asked.looked = False
-        return Turn(look, rest_s)
+        return look
+
+    def _of(self, broker: int) -> _Asked:
+        return self._brokers.setdefault(broker, _Asked())
+
+    def _may_look(self, asked: _Asked) -> bool:
+        return asked.rounds < self._rounds and not asked.looked

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
-import pytest
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import TopicPartition
 
 from streams.fetching import FETCH_WAIT_MS, ConsumerThread
-from streams.fetchpace import FEW_RECORDS, TURN_MS, FetchPace, Turn
+from streams.fetchpace import FEW_RECORDS, TURN_MS, FetchPace
 
 TP = TopicPartition("cart", 0)
 
@@ -89,27 +88,44 @@ def test_a_fetch_that_waits_for_its_turn_ends_with_an_answer_when_it_is_called_o
     asyncio.run(run())
 
 
+TURN_S = TURN_MS / 1000
+
+
+def asked(pace: FetchPace, broker: int, now_s: float = 0.0) -> tuple[float, bool]:
+    """How long the broker's fetch rests, and whether it is a look."""
+    rest_s = pace.rest_s(broker, now_s)
+    return round(rest_s, 9), pace.ask(broker, now_s + rest_s)
+
+
 def test_each_broker_is_looked_at_once_between_two_of_its_turns() -> None:
-    pace, turn_s = FetchPace(), TURN_MS / 1000
-    assert [pace.next(node, 0.0) for node in (1, 2)] == [Turn(False, 0.0)] * 2
+    pace = FetchPace()
+    assert [asked(pace, broker) for broker in (1, 2)] == [(0, False)] * 2
     pace.handed_over(1)
-    assert [pace.next(node, 0.0) for node in (1, 2)] == [Turn(True, 0.0)] * 2
+    assert [asked(pace, broker) for broker in (1, 2)] == [(0, True)] * 2
     # The look brought records, too: they are looked after in the broker's turn.
     pace.handed_over(1)
-    assert pace.next(1, 0.0) == Turn(True, turn_s)
+    assert asked(pace, 1) == (TURN_S, True)
     # That fetch was sent at the turn; from then on a look is free again.
     pace.handed_over(1)
-    assert pace.next(1, turn_s) == Turn(True, 0.0)
-    assert pace.next(1, turn_s) == Turn(False, turn_s)
+    assert asked(pace, 1, TURN_S) == (0, True)
+    assert asked(pace, 1, TURN_S) == (TURN_S, False)
+
+
+def test_what_another_broker_brought_during_the_rest_is_looked_after_by_the_same_fetch() -> None:
+    pace = FetchPace()
+    pace.ask(1, 0.0)
+    pace.found_nothing()
+    assert pace.rest_s(1, 0.0) == TURN_S
+    pace.handed_over(1)
+    assert pace.ask(1, TURN_S)
 
 
 def test_a_broker_that_has_much_never_rests_and_one_that_had_nothing_for_long_neither() -> None:
     pace = FetchPace()
-    pace.next(1, 0.0)
-    pace.handed_over(FEW_RECORDS)
-    pace.next(1, 0.0)
-    pace.handed_over(FEW_RECORDS)
-    assert pace.next(1, 0.0) == Turn(True, 0.0)
+    asked(pace, 1)
+    for _ in range(3):
+        pace.handed_over(FEW_RECORDS)
+        assert asked(pace, 1) == (0, True)
     pace.found_nothing()
-    assert pace.next(1, 0.05) == Turn(False, 0.0)
-    assert pace.next(1, 0.05).rest_s == pytest.approx(TURN_MS / 1000)
+    assert asked(pace, 1, 0.05) == (0, False)
+    assert asked(pace, 1, 0.05) == (TURN_S, False)
