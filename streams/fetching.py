@@ -180,8 +180,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                     return False
             sent_ms, sent_s = steady(), time.monotonic()
             look = self._pace.ask(node_id, sent_s)
-            if look:
-                request._max_wait_ms = 0
             asked = [TopicPartition(t, some[0]) for t, parts in request.topics for some in parts]
             for tp in asked:
                 assignment.state_value(tp).timestamp = None

@@ -120,10 +120,6 @@ READ = {
         "Fetcher.fetched_records": "be4348896b9b",
         "Fetcher.seek_to": "f0ba6aba6c22",
     },
-    "aiokafka.protocol.fetch": {
-        "FetchRequest.__init__": "f31b6b74cc94",
-        "FetchRequest.build": "952ef0f41192",
-    },
     "aiokafka.consumer.subscription_state": {
         "TopicPartitionState": "2b83334afadf",
         "Assignment": "ce6859542c70",
